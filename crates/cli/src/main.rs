@@ -1,0 +1,2 @@
+//! Ridgeline cli.
+fn main() {}
