@@ -1,1 +1,3 @@
 //! Ridgeline testkit.
+
+pub mod covers;
