@@ -1,1 +1,38 @@
-//! Ridgeline fingerprint.
+//! Fingerprint engine: grey image → minutiae template → similarity → false match rate.
+//!
+//! Pure computation: no files, clock, randomness or threads; equal input gives equal output.
+//!
+//! ```text
+//! bytes ─decode─► GreyImage ─Extractor─► Template ─Probe/Candidate─► compare ─► Score ─calibration─► FMR
+//! ```
+
+mod align;
+/// Score to false match rate.
+pub mod calibration;
+mod cylinder;
+mod decode;
+/// Pair scores and timings of image sets, for error rates.
+pub mod eval;
+mod extract;
+mod field;
+mod frequency;
+mod gabor;
+mod image;
+mod matcher;
+mod minutiae;
+mod normalise;
+mod plane;
+mod resolution;
+mod selfcheck;
+mod template;
+mod thin;
+
+pub use crate::decode::{ImageError, ImageFormat, Limits, MIN_SIDE_PIXELS, decode};
+pub use crate::extract::{Classical, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI};
+pub use crate::image::{GreyImage, encode_png};
+pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
+pub use crate::normalise::normalise;
+pub use crate::selfcheck::{SelfCheckError, self_check};
+pub use crate::template::{
+    MAX_MINUTIAE, MAX_SIDE_PIXELS, Minutia, MinutiaKind, Quality, Score, Template, TemplateError,
+};

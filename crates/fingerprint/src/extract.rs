@@ -1,0 +1,148 @@
+//! The extractor: from a grey image to a template.
+
+use crate::field::{self, Fields};
+use crate::frequency::{self, Periods};
+use crate::gabor;
+use crate::image::GreyImage;
+use crate::minutiae;
+use crate::plane::{BLOCK, Plane, grey_plane, resampled};
+use crate::template::{MAX_SIDE_PIXELS, Minutia, Quality, Template};
+
+/// Name of the engine, stored beside scores and figures.
+pub const ENGINE_NAME: &str = "ridgeline-classical";
+/// Version of the engine; templates of other versions are not comparable.
+pub const ENGINE_VERSION: u16 = 1;
+/// Resolution that all work happens at, in dots per inch.
+pub const WORKING_DPI: u16 = 500;
+
+/// A template and the quality of the impression it came from.
+#[derive(Clone, Debug)]
+pub struct Extraction {
+    /// The minutiae.
+    pub template: Template,
+    /// The same quality as the template carries.
+    pub quality: Quality,
+}
+
+/// Why an image gives no template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExtractError {
+    /// No ridge pattern, or too few minutiae to tell fingers apart.
+    #[error("the image shows no fingerprint")]
+    NotAFingerprint,
+    /// The image or the finger area in it is too small.
+    #[error("the image is too small")]
+    TooSmall,
+    /// A side is longer than a template can hold at 500 dpi.
+    #[error("the image is too large")]
+    TooLarge,
+}
+
+/// Turns images into templates. Implementations are deterministic.
+pub trait Extractor: Send + Sync {
+    /// Name of the engine.
+    fn name(&self) -> &'static str;
+    /// Version of the engine.
+    fn version(&self) -> u16;
+    /// Extracts the minutiae of one impression.
+    ///
+    /// # Errors
+    /// [`ExtractError`] when the image shows no usable fingerprint.
+    fn extract(&self, image: &GreyImage) -> Result<Extraction, ExtractError>;
+}
+
+/// The classical engine: Gabor enhancement, thinning, crossing numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Classical;
+
+impl Extractor for Classical {
+    fn name(&self) -> &'static str {
+        ENGINE_NAME
+    }
+
+    fn version(&self) -> u16 {
+        ENGINE_VERSION
+    }
+
+    fn extract(&self, image: &GreyImage) -> Result<Extraction, ExtractError> {
+        let plane = at_working_resolution(image)?;
+        let fields = field::estimate(&plane);
+        let area = fields.foreground.data.iter().filter(|set| **set).count();
+        if area < MIN_AREA_BLOCKS {
+            return Err(ExtractError::NotAFingerprint);
+        }
+        let periods = frequency::estimate(&plane, &fields);
+        let enhanced = gabor::enhance(&plane, &fields, &periods.period);
+        let clarity = minutiae::clarity(&enhanced, &fields);
+        let seen = Impression { fields, periods, clarity };
+        if !seen.is_ridged() {
+            return Err(ExtractError::NotAFingerprint);
+        }
+        let mut found = minutiae::find(&enhanced, &seen.fields, &seen.periods, &seen.clarity);
+        found.retain(|m| usize::from(m.x) < plane.width && usize::from(m.y) < plane.height);
+        if !plausible_count(found.len(), area) {
+            return Err(ExtractError::NotAFingerprint);
+        }
+        let quality = seen.quality(&found, area);
+        let (width, height) = (plane.width as u16, plane.height as u16);
+        let template =
+            Template::new(ENGINE_VERSION, width, height, quality, found).map_err(|_| ExtractError::TooLarge)?;
+        Ok(Extraction { template, quality })
+    }
+}
+
+/// Least foreground in blocks of 64 pixels: about 5 × 5 mm.
+const MIN_AREA_BLOCKS: usize = 140;
+/// Least share of foreground positions with a clear ridge period.
+const MIN_PERIODIC_SHARE: f32 = 0.4;
+const MIN_MINUTIAE: usize = 6;
+/// Least foreground blocks a minutia; real fingers have 30 and more, noise about 8.
+const MIN_BLOCKS_A_MINUTIA: usize = 10;
+/// Least mean clarity of the foreground.
+const MIN_CLARITY: f32 = 0.3;
+
+fn plausible_count(minutiae: usize, area: usize) -> bool {
+    minutiae >= MIN_MINUTIAE && minutiae * MIN_BLOCKS_A_MINUTIA <= area
+}
+
+pub(crate) fn at_working_resolution(image: &GreyImage) -> Result<Plane<u8>, ExtractError> {
+    let plane = grey_plane(image);
+    let scale = f32::from(WORKING_DPI) / f32::from(image.dpi());
+    let side = |pixels: usize| (pixels as f32 * scale).round() as usize;
+    let (width, height) = (side(plane.width), side(plane.height));
+    if width.max(height) > usize::from(MAX_SIDE_PIXELS) {
+        return Err(ExtractError::TooLarge);
+    }
+    if width.min(height) < 4 * BLOCK {
+        return Err(ExtractError::TooSmall);
+    }
+    if image.dpi() == WORKING_DPI { Ok(plane) } else { Ok(resampled(&plane, scale)) }
+}
+
+struct Impression {
+    fields: Fields,
+    periods: Periods,
+    clarity: Plane<f32>,
+}
+
+impl Impression {
+    fn mean_over_foreground(&self, plane: &Plane<f32>) -> f32 {
+        let mask = &self.fields.foreground.data;
+        let (mut total, mut count) = (0.0, 0_u32);
+        for (value, _) in plane.data.iter().zip(mask).filter(|(_, set)| **set) {
+            total += value;
+            count += 1;
+        }
+        total / count.max(1) as f32
+    }
+
+    fn is_ridged(&self) -> bool {
+        self.periods.periodic_share >= MIN_PERIODIC_SHARE && self.mean_over_foreground(&self.clarity) >= MIN_CLARITY
+    }
+
+    fn quality(&self, _minutiae: &[Minutia], area: usize) -> Quality {
+        let clear = self.mean_over_foreground(&self.clarity);
+        let size = (area as f32 / 1000.0).min(1.0).sqrt();
+        Quality::new((100.0 * clear * size) as u8)
+    }
+}
