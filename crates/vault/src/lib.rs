@@ -1,1 +1,47 @@
-//! Ridgeline vault.
+//! Secrets at rest and on the wire: key ring, ciphertexts, sealed samples and templates, agent signatures, API keys.
+//!
+//! * [`Vault`] seals what is stored or published (`RL1`, AES-256-GCM under keys of a [`KeyRing`]) and is bound by an
+//!   [`Aad`] to the place where it lies, so that a ciphertext moved elsewhere does not open.
+//! * [`seal_sample`] and [`SampleOpener`] carry a sample from an agent, which holds no secret of the matchers, to a
+//!   matcher (HPKE, RFC 9180), bound to its request by a [`ScanBinding`].
+//! * [`ScanSignature`] is what an agent signs (ES256); [`AgentRegistry`] knows the agents and what each may ask for.
+//! * [`seal_template`] makes the opaque templates that callers keep.
+//! * [`ApiKey`] and [`ApiKeyDigest`]: credentials of callers and their stored form.
+//!
+//! In everything signed or authenticated a text field is its length (u16, big endian) and its UTF-8 bytes, a time is
+//! milliseconds since the epoch (i64, big endian), and an absent text is empty.
+//!
+//! Randomness is an argument; the only I/O is reading and writing key files ([`keyring::load`], [`SigningKey::load`]).
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod agents;
+mod api_key;
+mod cipher;
+mod digest;
+mod encode;
+mod error;
+mod file;
+pub mod keyring;
+mod purpose;
+mod random;
+mod ring_text;
+mod sample;
+mod signature;
+mod template;
+
+pub use agents::AgentRegistry;
+pub use api_key::{ApiKey, ApiKeyDigest};
+pub use cipher::{Aad, CIPHERTEXT_BYTES_MAX, CIPHERTEXT_OVERHEAD_BYTES, Vault};
+pub use digest::{image_digest, request_digest};
+pub use error::VaultError;
+pub use keyring::{KeyRing, KeyState, KeyVersion};
+pub use purpose::Purpose;
+pub use sample::{
+    SEALED_SAMPLE_BYTES_MAX, SEALED_SAMPLE_OVERHEAD_BYTES, SampleOpener, ScanBinding, SealedSample, SealingKey,
+    seal_sample,
+};
+pub use signature::{SIGNATURE_BYTES, ScanSignature, SigningKey, VerifyingKey, sealed_digest};
+pub use template::{ENGINE_BYTES_MAX, TemplateHeader, TemplateKind, open_template, peek_template, seal_template};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,184 @@
+//! The text form of the key ring: one line per key, read with suspicion.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ridgeline_domain::Sensitive;
+use zeroize::Zeroizing;
+
+use crate::keyring::{Generations, Key};
+use crate::sample::SealingPair;
+use crate::{KeyRing, KeyState, KeyVersion, Purpose, VaultError};
+
+const FIRST_LINE: &str = "ridgeline-key-ring 1";
+const SAMPLE: &str = "sample";
+const DIGEST: &str = "digest";
+const KEY_BASE64_CHARS: usize = 44;
+/// Longest line: word, key id, state, key, three spaces.
+const LINE_CHARS_MAX: usize = 120;
+
+pub(crate) fn write(ring: &KeyRing) -> Zeroizing<String> {
+    let versions = ring.keys.values().map(|keys| keys.retired.len() + 1).sum::<usize>();
+    let count = versions + ring.samples.retired.len() + 2;
+    // Sized before it is filled: a buffer that grows leaves copies of the keys behind.
+    let mut text = Zeroizing::new(String::with_capacity((count + 4) * LINE_CHARS_MAX));
+    text.push_str(FIRST_LINE);
+    text.push_str("\n# purpose version state key\n");
+    for (purpose, keys) in &ring.keys {
+        for (version, state, key) in keys.iter() {
+            push_line(&mut text, purpose.as_str(), &version.to_string(), state, key.expose());
+        }
+    }
+    push_line(&mut text, DIGEST, "1", KeyState::Active, ring.digest.expose());
+    for (key_id, state, pair) in ring.samples.iter() {
+        push_line(&mut text, SAMPLE, key_id, state, &pair.private_bytes());
+    }
+    text.push_str("end ");
+    text.push_str(&count.to_string());
+    text.push('\n');
+    text
+}
+
+fn push_line(text: &mut String, word: &str, id: &str, state: KeyState, key: &[u8; 32]) {
+    for part in [word, " ", id, " ", state.as_str(), " "] {
+        text.push_str(part);
+    }
+    STANDARD.encode_string(key, text);
+    text.push('\n');
+}
+
+pub(crate) fn read(text: &str) -> Result<KeyRing, VaultError> {
+    let mut reader = Reader::default();
+    let mut lines = (1_usize..).zip(text.lines());
+    if lines.next().is_none_or(|(_, line)| line != FIRST_LINE) {
+        return Err(VaultError::KeyRing { line: 1, problem: "is not the first line of a key ring of version 1" });
+    }
+    for (line, content) in lines {
+        reader.line(content).map_err(|problem| VaultError::KeyRing { line, problem })?;
+    }
+    reader.finish().map_err(|problem| VaultError::KeyRing { line: text.lines().count(), problem })
+}
+
+/// A line's problem, in words that repeat nothing of the line.
+type Problem = &'static str;
+
+/// The keys of one kind while the file is being read.
+struct Found<I, K> {
+    active: Option<(I, K)>,
+    retired: BTreeMap<I, K>,
+}
+
+impl<I, K> Default for Found<I, K> {
+    fn default() -> Self {
+        Self { active: None, retired: BTreeMap::new() }
+    }
+}
+
+impl<I: Ord, K> Found<I, K> {
+    fn add(&mut self, id: I, state: KeyState, key: K) -> Result<(), Problem> {
+        if self.retired.contains_key(&id) || self.active.as_ref().is_some_and(|(active, _)| *active == id) {
+            return Err("repeats a version or key id");
+        }
+        match state {
+            KeyState::Retired => drop(self.retired.insert(id, key)),
+            KeyState::Active if self.active.is_some() => return Err("is a second active key"),
+            KeyState::Active => self.active = Some((id, key)),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Generations<I, K>, Problem> {
+        let active = self.active.ok_or("a purpose has no active key")?;
+        Ok(Generations { active, retired: self.retired })
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    keys: BTreeMap<Purpose, Found<KeyVersion, Key>>,
+    samples: Found<String, SealingPair>,
+    digest: Option<Key>,
+    count: usize,
+    ended: bool,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) -> Result<(), Problem> {
+        if line.is_empty() || line.starts_with('#') {
+            return Ok(());
+        }
+        if self.ended {
+            return Err("follows the end");
+        }
+        if let Some(count) = line.strip_prefix("end ") {
+            self.ended = true;
+            let matches = count == self.count.to_string();
+            return if matches { Ok(()) } else { Err("counts other keys than the file has") };
+        }
+        let mut words = line.split(' ');
+        let (Some(word), Some(id), Some(state), Some(key), None) =
+            (words.next(), words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err("does not have four words");
+        };
+        let state = KeyState::from_word(state).ok_or("has an unknown state")?;
+        self.count += 1;
+        self.entry(word, id, state, decode_key(key)?)
+    }
+
+    fn entry(&mut self, word: &str, id: &str, state: KeyState, key: Key) -> Result<(), Problem> {
+        match word {
+            SAMPLE => {
+                let pair = SealingPair::from_private(key.expose()).map_err(|_| "has no valid private key")?;
+                if pair.key_id() != id {
+                    return Err("has a key id that is not its key's");
+                }
+                self.samples.add(id.to_owned(), state, pair)
+            }
+            DIGEST => match (id, state, &self.digest) {
+                ("1", KeyState::Active, None) => {
+                    self.digest = Some(key);
+                    Ok(())
+                }
+                _ => Err("is not the one digest key"),
+            },
+            word => {
+                let purpose = Purpose::from_word(word).ok_or("has an unknown purpose")?;
+                self.keys.entry(purpose).or_default().add(decode_version(id)?, state, key)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<KeyRing, Problem> {
+        if !self.ended {
+            return Err("the file is cut short");
+        }
+        let keys = self.keys.into_iter().map(|(purpose, found)| Ok((purpose, found.finish()?)));
+        let keys = keys.collect::<Result<BTreeMap<_, _>, Problem>>()?;
+        if keys.len() != Purpose::ALL.len() {
+            return Err("a purpose has no key");
+        }
+        let digest = self.digest.ok_or("there is no digest key")?;
+        Ok(KeyRing { keys, samples: self.samples.finish()?, digest })
+    }
+}
+
+/// Versions are decimal without sign or leading zero, so that each has one spelling.
+fn decode_version(text: &str) -> Result<KeyVersion, Problem> {
+    let canonical = |version: &u32| *version > 0 && version.to_string() == text;
+    let version = text.parse::<u32>().ok().filter(canonical);
+    version.map(KeyVersion::new).ok_or("has a version that is no number from 1")
+}
+
+fn decode_key(text: &str) -> Result<Key, Problem> {
+    const PROBLEM: Problem = "has a key that is not 32 bytes of base64";
+    if text.len() != KEY_BASE64_CHARS {
+        return Err(PROBLEM);
+    }
+    let mut bytes = Zeroizing::new([0_u8; 33]);
+    match STANDARD.decode_slice(text, bytes.as_mut_slice()) {
+        Ok(32) => bytes.first_chunk::<32>().map(|key| Sensitive::new(*key)).ok_or(PROBLEM),
+        _ => Err(PROBLEM),
+    }
+}
