@@ -195,6 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn async_blocks_do_not_show_in_the_name() {
+        let test = std::pin::pin!(async {
+            fn here() {}
+            Guard::new(here, &[])
+        });
+        let polled = test.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        let std::task::Poll::Ready(guard) = polled else { panic!("the block never waits") };
+        assert_eq!(guard.test, "ridgeline_testkit::covers::tests::async_blocks_do_not_show_in_the_name");
+    }
+
+    #[test]
     fn ids_are_checked() {
         assert_eq!(checked(&["R-001", "R-319"]), ["R-001", "R-319"]);
         for bad in [&["R-1"] as &[_], &["r-001"], &["R-0001"], &["R-001", "R-001"], &["R-001"; 6]] {
