@@ -169,11 +169,7 @@ impl Flow {
     }
 }
 
-fn singular_points(
-    class: PatternClass,
-    (cx, cy): (f32, f32),
-    s: &mut Stream,
-) -> (Vec<(f32, f32)>, Vec<(f32, f32)>) {
+fn singular_points(class: PatternClass, (cx, cy): (f32, f32), s: &mut Stream) -> (Vec<(f32, f32)>, Vec<(f32, f32)>) {
     match class {
         PatternClass::Arch => (vec![], vec![]),
         PatternClass::TentedArch => {

@@ -13,9 +13,9 @@ const RADIUS: usize = TAPS / 2;
 const ORIENTATIONS: usize = 64;
 const PERIODS: usize = 11;
 /// Deviation of the filter's envelope, pixels.
-const ENVELOPE: f32 = 3.3;
+const ENVELOPE: f32 = 3.0;
 /// Spots from which ridges grow; more spots meet in more minutiae.
-const SPOTS: usize = 14;
+const SPOTS: usize = 160;
 /// Rounds with strong filters, enough for the fronts to meet everywhere.
 const GROW_ROUNDS: usize = 26;
 /// Rounds with soft filters, in which ridges even out.

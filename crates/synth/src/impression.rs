@@ -73,9 +73,9 @@ impl Touch {
     fn draw(options: &ImpressionOptions, s: &mut Stream) -> Self {
         let moisture = options.moisture * s.normal();
         Self {
-            threshold: (0.22 * moisture).clamp(-0.5, 0.5),
+            threshold: (0.27 * moisture).clamp(-0.6, 0.55),
             // Dry skin prints in dots.
-            grain: options.noise * (0.30 + 0.14 * moisture.max(-1.0)) * s.between(0.8, 1.3),
+            grain: options.noise * (0.36 + 0.17 * moisture.max(-1.0)) * s.between(0.8, 1.4),
             ink: s.between(45.0, 85.0) + 12.0 * moisture,
             valley: s.between(185.0, 215.0),
             ground: s.between(222.0, 242.0),
@@ -130,7 +130,7 @@ pub(crate) fn render(ridges: &RidgeMap, options: &ImpressionOptions, s: &mut Str
 /// Share of ink, 0 to 1, where the skin has contact.
 fn print(ridges: &RidgeMap, touch: &Touch, options: &ImpressionOptions, node: Node, grain: f32) -> f32 {
     let light = 1.0 - smoothstep(node.contact);
-    let threshold = touch.threshold + 0.14 * options.moisture * node.wetness + 0.35 * light;
+    let threshold = touch.threshold + 0.22 * options.moisture * node.wetness + 0.35 * light;
     let height = ridges.at(node.u, node.v) - threshold + touch.grain * grain;
     smoothstep(height / 0.9 + 0.5) * smoothstep(node.contact * 8.0)
 }
@@ -156,7 +156,8 @@ fn soil(prints: &mut [f32], width: usize, height: usize, options: &ImpressionOpt
         let length = s.between(25.0, 110.0);
         let to = (from.0 + length * libm::cosf(angle), from.1 + length * libm::sinf(angle));
         let keep = s.between(0.05, 0.5);
-        stroke(prints, (width, height), from, to, s.between(0.6, 1.4), |ink| ink * keep);
+        let radius = 0.6 + 2.4 * s.unit() * s.unit();
+        stroke(prints, (width, height), from, to, radius, |ink| ink * keep);
     }
 }
 

@@ -60,7 +60,8 @@ pub fn template_minutiae(seed: Seed, index: u32, impression: u32) -> Vec<SynthMi
     for m in &master {
         let visible = placement.contact(m.u, m.v) > 0.1 && !s.chance(MISSED);
         let (x, y) = placement.to_image(m.u, m.v);
-        let noisy = Spot { u: x + 1.1 * s.normal(), v: y + 1.1 * s.normal(), angle: m.angle + turn + 0.09 * s.normal(), ..*m };
+        let noisy =
+            Spot { u: x + 1.1 * s.normal(), v: y + 1.1 * s.normal(), angle: m.angle + turn + 0.09 * s.normal(), ..*m };
         // Pressure turns endings into bifurcations and back.
         let noisy = if s.chance(0.1) { noisy.flipped() } else { noisy };
         match noisy.on_image() {
