@@ -105,7 +105,7 @@ pub struct Probe {
     pub request_id: RequestId,
     /// `identify` or `dedup`.
     pub mode: String,
-    /// Engine name and version of the template.
+    /// Engine name and version of the templates.
     pub engine: String,
     /// Answers after this time are not waited for.
     #[serde(with = "millis")]
@@ -116,7 +116,7 @@ pub struct Probe {
     pub filter: Option<GalleryFilter>,
     /// How many candidates a shard returns at most.
     pub top_k: i32,
-    /// Ciphertext: the engine's encoding.
+    /// Ciphertext: [`crate::row::TemplateSet`] of the probe's samples.
     #[serde(with = "apache_avro::serde::bytes")]
     pub template: Vec<u8>,
 }
@@ -186,8 +186,8 @@ pub struct Partial {
     pub partitions: Vec<i32>,
     /// Per covered partition: applied up to this offset when it was searched.
     pub through_offsets: Vec<i64>,
-    /// Templates compared.
-    pub compared: i64,
+    /// Per covered partition: templates compared.
+    pub compared: Vec<i64>,
     /// Best first.
     pub candidates: Vec<PartialCandidate>,
 }
@@ -205,6 +205,8 @@ pub struct PartialCandidate {
     pub fmr: f64,
     /// Gallery partition it was found in.
     pub partition: i32,
+    /// The probe is byte-equal to an image this subject was enrolled from (V-4).
+    pub replay: bool,
 }
 
 /// `decisions`: how a request ended. Public.

@@ -153,12 +153,13 @@ fn partials() {
         position: Position::LeftThumb,
         fmr: 1e-7,
         partition: 1,
+        replay: false,
     };
     let partial = Partial {
         shard: "gallery-1".into(),
         partitions: vec![0, 1],
         through_offsets: vec![4, 0],
-        compared: 38,
+        compared: vec![38, 0],
         candidates: vec![candidate],
     };
     golden("partial", &Partials { request_id: id(), opened: None, partial: Some(partial) });

@@ -1,0 +1,11 @@
+//! From a caller's bytes to a signed record on `scans`: decode, check, crop, re-encode, seal, sign.
+//!
+//! Shared by gateway and agent, so that a sample is treated alike wherever it enters. Pure CPU work: callers run it off the reactor.
+
+mod error;
+mod sample;
+mod signer;
+
+pub use error::IntakeError;
+pub use sample::{PreparedSample, RawSample, SampleFormat, prepare};
+pub use signer::{ScanOptions, ScanRequest, Signer, valid_until};
