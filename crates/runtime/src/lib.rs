@@ -1,1 +1,24 @@
-//! Ridgeline runtime.
+//! What runs the workers: the one worker loop, the correlator of requests with their answers, the CPU pool, the table of
+//! metric names, the health registry, and the system's clock and randomness.
+//!
+//! Knows the ports, never an adapter, a schema or a topic by name.
+
+pub mod correlator;
+pub mod cpu;
+mod error;
+mod handler;
+pub mod health;
+mod limits;
+pub mod metric;
+mod system;
+pub mod window;
+mod worker;
+
+pub use correlator::{Correlator, Full, Waiter, Woken};
+pub use cpu::{CpuError, CpuPool};
+pub use error::RuntimeError;
+pub use handler::{DeadLetters, Ending, Handler, HoldKey, Poison, StepError};
+pub use health::{Component, Health, HealthHandle, HealthState};
+pub use limits::{FuseLimits, Limits, WorkerSpec};
+pub use system::{SystemClock, SystemEntropy};
+pub use worker::{Ports, run};

@@ -1,0 +1,536 @@
+//! The one worker loop. Knows the ports, not Kafka.
+//!
+//! A single task owns the [`Window`] and decides; attempts run as tasks of their own, log calls as chores, and both report
+//! back here. The order of the `select!` is the policy: stop, control (never gated by room), finished work, chores,
+//! timers, new records.
+
+mod backoff;
+mod chores;
+mod flight;
+mod fuse;
+mod meters;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ridgeline_ports::{
+    Assignment, Clock, Control, Delivery, Disposition, EventLog, GroupSubscription, Offset, Partition, Record,
+    RevokeAck, StartAt,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use self::backoff::{Backoffs, delay};
+use self::chores::Chores;
+use self::flight::Flight;
+use self::fuse::{Fuse, FuseChange};
+use self::meters::Meters;
+use self::step::{Deps, Outcome, attempt};
+use crate::window::{Offer, Ticket, Window, Work};
+use crate::{DeadLetters, Ending, Handler, HealthHandle, HealthState, RuntimeError, WorkerSpec};
+
+/// Deliveries taken from the channel at once: amortises a turn of the loop, little beside the running limit.
+const DELIVERIES_PER_TURN: usize = 64;
+/// Gauges and health are renewed this often; also the longest sleep, so that a step of the wall clock is noticed.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the last commit and leaving may take; after that the group notices by itself.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+/// The outside world of a worker.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where records come from and offsets go.
+    pub log: Arc<dyn EventLog>,
+    /// Where poison goes.
+    pub dead: Arc<dyn DeadLetters>,
+    /// For the deadlines of holds and the age of records.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Consumes the topic until `stop`, then drains, commits and leaves the group.
+///
+/// # Errors
+/// When the subscription fails or ends, a commit can never succeed, or a step is fatal. What has finished until then is
+/// committed where the log still allows it. The process should stop.
+pub async fn run<H: Handler>(
+    spec: WorkerSpec,
+    ports: Ports,
+    handler: Arc<H>,
+    health: HealthHandle,
+    stop: CancellationToken,
+) -> Result<(), RuntimeError> {
+    let Some(subscription) = subscribe(&spec, &ports, &health, &stop).await? else { return Ok(()) };
+    let GroupSubscription { control, deliveries, handle } = subscription;
+    let meters = Arc::new(Meters::new(&spec));
+    let deps = Arc::new(Deps { handler, dead: ports.dead.clone(), meters: meters.clone() });
+    let chores = Chores::new(&spec, ports.log.clone(), handle);
+    let limits = spec.limits.clone();
+    let worker = Worker {
+        window: Window::new(limits.clone()),
+        fuse: Fuse::new(limits.fuse),
+        flight: Flight::default(),
+        backoffs: Backoffs::default(),
+        revokes: Vec::new(),
+        drain_until: None,
+        failure: None,
+        last_retry: String::new(),
+        next_tick: Instant::now(),
+        spec,
+        clock: ports.clock,
+        deps,
+        meters,
+        chores,
+        health,
+        deliveries,
+        control,
+    };
+    worker.run(&stop).await
+}
+
+/// Joins the group, however long the log takes to answer. `None` if stopped meanwhile.
+async fn subscribe(
+    spec: &WorkerSpec,
+    ports: &Ports,
+    health: &HealthHandle,
+    stop: &CancellationToken,
+) -> Result<Option<GroupSubscription>, RuntimeError> {
+    let mut pause = spec.limits.backoff_min;
+    loop {
+        let join = ports.log.subscribe(&spec.topic, &spec.group, &spec.member, StartAt::Committed);
+        // Dropping a half-made subscription leaves the group, as a crash would.
+        let joined = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(None),
+            joined = join => joined,
+        };
+        match joined {
+            Ok(subscription) => {
+                health.healthy();
+                return Ok(Some(subscription));
+            }
+            Err(source) if source.disposition() == Disposition::Retry => {
+                tracing::warn!(role = spec.role, topic = %spec.topic, error = %source, "cannot subscribe yet");
+                health.set(HealthState::Unhealthy, "cannot subscribe to the topic yet");
+            }
+            Err(source) => return Err(RuntimeError::Subscribe { role: spec.role, source }),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(None),
+            () = sleep(pause) => pause = pause.saturating_mul(2).min(spec.limits.backoff_max),
+        }
+    }
+}
+
+/// Partitions that are being given back.
+struct Revoke {
+    partitions: Vec<Partition>,
+    ack: RevokeAck,
+    until: Instant,
+}
+
+struct Worker<H> {
+    spec: WorkerSpec,
+    clock: Arc<dyn Clock>,
+    deps: Arc<Deps<H>>,
+    meters: Arc<Meters>,
+    health: HealthHandle,
+    window: Window,
+    flight: Flight,
+    backoffs: Backoffs,
+    fuse: Fuse,
+    chores: Chores,
+    revokes: Vec<Revoke>,
+    /// Set once a stop was asked for: nothing new starts, and what runs has until then.
+    drain_until: Option<Instant>,
+    failure: Option<RuntimeError>,
+    /// Why the last retried attempt failed, for health.
+    last_retry: String,
+    next_tick: Instant,
+    deliveries: mpsc::Receiver<Delivery>,
+    control: mpsc::UnboundedReceiver<Control>,
+}
+
+impl<H: Handler> Worker<H> {
+    async fn run(mut self, stop: &CancellationToken) -> Result<(), RuntimeError> {
+        let mut batch = Vec::with_capacity(DELIVERIES_PER_TURN);
+        while !self.is_over() {
+            self.between();
+            let (stopping, wake) = (self.drain_until.is_some(), self.next_wake());
+            // Every branch is cancel-safe: a branch that is not taken has lost nothing. Channels and `join_next` give out an
+            // item only when they are ready, tokens and sleeps hold no item.
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !stopping => self.drain_until = Some(Instant::now() + self.spec.limits.drain),
+                control = self.control.recv() => self.on_control(control),
+                ended = self.flight.next(), if !self.flight.is_empty() => self.on_ended(ended),
+                chore = self.chores.next(), if !self.chores.is_idle() => self.on_chore(chore),
+                () = sleep_until(wake) => {}
+                read = self.deliveries.recv_many(&mut batch, DELIVERIES_PER_TURN), if !stopping && self.window.has_room() =>
+                    self.on_deliveries(read, &mut batch),
+            }
+        }
+        self.leave().await
+    }
+
+    fn is_over(&self) -> bool {
+        let drained = |until| self.flight.is_empty() || Instant::now() >= until;
+        self.failure.is_some() || self.drain_until.is_some_and(drained)
+    }
+
+    /// What follows from any change: answer revokes, wake what is due, start what may run, see to the log.
+    fn between(&mut self) {
+        let now = Instant::now();
+        self.answer_revokes(now);
+        while let Some(ticket) = self.backoffs.pop_due(now) {
+            self.window.wake(&ticket);
+        }
+        self.window.due(self.clock.now());
+        if self.drain_until.is_none() {
+            self.start_ready(now);
+        }
+        self.chores.pauses(self.window.pauses());
+        if let Some(offsets) = self.chores.may_commit(now).then(|| self.window.committable()) {
+            self.chores.commit(offsets);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.chores.measure(now);
+            self.report();
+        }
+    }
+
+    fn start_ready(&mut self, now: Instant) {
+        while let Some(job) = self.window.next_timer() {
+            self.flight.start(job.ticket.clone(), attempt(self.deps.clone(), job));
+        }
+        while self.fuse.allows(now) {
+            let Some(job) = self.window.next_runnable() else { return };
+            self.fuse.started(&job.ticket, now);
+            self.flight.start(job.ticket.clone(), attempt(self.deps.clone(), job));
+        }
+    }
+
+    /// When something becomes due by itself.
+    fn next_wake(&self) -> Instant {
+        let hold = self.window.next_deadline().map(|at| Instant::now() + at.since(self.clock.now()).to_std().min(TICK));
+        let probe = self.fuse.next_probe().filter(|_| self.drain_until.is_none() && self.window.has_ready());
+        let revoke = self.revokes.iter().map(|revoke| revoke.until).min();
+        [self.backoffs.next_wake(), hold, probe, revoke, self.drain_until, self.chores.next_wake()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Instant::min)
+    }
+
+    fn on_control(&mut self, control: Option<Control>) {
+        match control {
+            Some(Control::Assigned(assignments)) => self.on_assigned(&assignments),
+            Some(Control::Revoked { partitions, ack }) => {
+                self.meters.rebalance("revoked");
+                self.window.drain(&partitions);
+                let until = Instant::now() + self.spec.limits.revoke;
+                self.revokes.push(Revoke { partitions, ack, until });
+            }
+            Some(Control::Lost(partitions)) => {
+                tracing::warn!(role = self.spec.role, topic = %self.spec.topic, ?partitions, "partitions lost");
+                self.meters.rebalance("lost");
+                self.forget(&partitions);
+            }
+            Some(Control::Failed(source)) => {
+                self.failure = Some(RuntimeError::Subscription { role: self.spec.role, source });
+            }
+            None => self.subscription_ended(),
+        }
+    }
+
+    fn on_assigned(&mut self, assignments: &[Assignment]) {
+        self.meters.rebalance("assigned");
+        let partitions: Vec<_> = assignments.iter().map(|assignment| assignment.partition).collect();
+        self.forget(&partitions);
+        for assignment in assignments {
+            self.window.open(*assignment);
+        }
+        // A partition that was paused under its earlier epoch must be read again.
+        self.chores.assigned(&partitions);
+    }
+
+    /// Drops everything about these partitions; nothing of it is committed, late results are ignored.
+    fn forget(&mut self, partitions: &[Partition]) {
+        let known: Vec<_> = self.window.partitions().into_iter().filter(|known| partitions.contains(known)).collect();
+        for revoke in &mut self.revokes {
+            revoke.partitions.retain(|partition| !partitions.contains(partition));
+        }
+        if !known.is_empty() {
+            self.window.close(&known);
+            self.flight.abort(&known);
+            self.deps.handler.released(&known);
+        }
+    }
+
+    /// Answers the revokes whose work has ended or whose time is over.
+    fn answer_revokes(&mut self, now: Instant) {
+        let (due, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.revokes)
+            .into_iter()
+            .partition(|revoke| now >= revoke.until || self.window.is_quiet(&revoke.partitions));
+        self.revokes = open;
+        for Revoke { partitions, ack, .. } in due {
+            let offsets = self.window.close(&partitions);
+            self.flight.abort(&partitions);
+            self.deps.handler.released(&partitions);
+            if ack.send(offsets).is_err() {
+                tracing::warn!(role = self.spec.role, ?partitions, "the log did not wait for the offsets of a revoke");
+            }
+        }
+    }
+
+    fn on_deliveries(&mut self, read: usize, batch: &mut Vec<Delivery>) {
+        if read == 0 {
+            return self.subscription_ended();
+        }
+        // An assignment is sent before its first record, so it can be seen by now, and must be seen first.
+        while let Ok(control) = self.control.try_recv() {
+            self.on_control(Some(control));
+        }
+        for delivery in batch.drain(..) {
+            match delivery {
+                Delivery::Record { record, epoch } => self.on_record(record, epoch),
+                Delivery::End { partition, next, epoch, .. } => {
+                    self.window.reached(partition, epoch, next);
+                    self.chores.finished(0);
+                }
+            }
+        }
+    }
+
+    fn on_record(&mut self, record: Record, epoch: u64) {
+        let lane = self.lane(&record);
+        let (partition, offset) = (record.partition, record.offset);
+        match self.window.offer(Arc::new(record), epoch, lane) {
+            Offer::Accepted => {}
+            Offer::Duplicate | Offer::Stale => {
+                tracing::debug!(role = self.spec.role, ?partition, ?offset, epoch, "record of another epoch dropped");
+            }
+        }
+    }
+
+    /// A handler that panics here would take the loop with it; the record's key is always a lane that keeps the order.
+    fn lane(&self, record: &Record) -> Bytes {
+        catch_unwind(AssertUnwindSafe(|| self.deps.handler.lane(record))).unwrap_or_else(|_| {
+            self.meters.panics.increment(1);
+            record.key.clone()
+        })
+    }
+
+    fn subscription_ended(&mut self) {
+        let source = ridgeline_ports::LogError::Closed;
+        self.failure.get_or_insert(RuntimeError::Subscription { role: self.spec.role, source });
+    }
+
+    fn on_ended(&mut self, ended: Option<(Ticket, Option<Outcome>)>) {
+        let mut next = ended;
+        while let Some((ticket, outcome)) = next {
+            if self.settle(&ticket, outcome).is_none() {
+                self.meters.late.increment(1);
+            }
+            next = self.flight.try_next();
+        }
+    }
+
+    /// Books an ended attempt. `None`: its partition has gone, nothing happened.
+    fn settle(&mut self, ticket: &Ticket, outcome: Option<Outcome>) -> Option<()> {
+        let (partition, work) = (ticket.partition, &ticket.work);
+        let finished = match outcome {
+            Some(Outcome::Ended(Ending::Done)) => self.window.finish(ticket)?,
+            Some(Outcome::Ended(Ending::Hold { key, deadline })) if key.partition == partition => {
+                self.window.hold(ticket, &key.bytes, deadline)?;
+                0
+            }
+            Some(Outcome::Ended(Ending::Release(key))) if key.partition == partition => {
+                self.window.release(ticket, &key.bytes)?
+            }
+            Some(Outcome::Ended(Ending::Hold { .. } | Ending::Release(_))) => {
+                return self.fatal(ticket, "a step named a hold key of another partition".to_owned());
+            }
+            Some(Outcome::Buried(poison)) => {
+                let finished = match work {
+                    Work::Record(_) => self.window.finish(ticket)?,
+                    Work::Timer(key) => self.window.release(ticket, key)?,
+                };
+                tracing::error!(role = self.spec.role, ?ticket, code = %poison.code, detail = poison.detail, "dead-lettered");
+                self.meters.dead_letters(poison.code, u64::try_from(finished).unwrap_or(0));
+                self.chores.finished(finished);
+                self.mind_fuse(ticket, true);
+                return Some(());
+            }
+            Some(Outcome::Retry { reason, poison }) => {
+                let attempts = self.window.retry(ticket, poison)?;
+                return Some(self.back_off(ticket, attempts, reason));
+            }
+            Some(Outcome::Fatal(reason)) => return self.fatal(ticket, reason),
+            // Only what has lost its partition is aborted; should a task end so otherwise, its work is made again.
+            None => {
+                let attempts = self.window.retry(ticket, None)?;
+                return Some(self.back_off(ticket, attempts, "the attempt was cut off".to_owned()));
+            }
+        };
+        self.meters.done.increment(u64::try_from(finished).unwrap_or(0));
+        self.chores.finished(finished);
+        self.mind_fuse(ticket, false);
+        Some(())
+    }
+
+    fn back_off(&mut self, ticket: &Ticket, attempts: u32, reason: String) {
+        let delay = delay(&self.spec.limits, ticket, attempts);
+        tracing::warn!(role = self.spec.role, ?ticket, attempts, ?delay, reason, "will be tried again");
+        self.meters.retries.increment(1);
+        self.backoffs.add(Instant::now() + delay, ticket.clone());
+        self.last_retry = reason;
+        self.mind_health();
+    }
+
+    fn fatal(&mut self, ticket: &Ticket, reason: String) -> Option<()> {
+        tracing::error!(role = self.spec.role, ?ticket, reason, "the worker must stop");
+        self.health.set(HealthState::Unhealthy, "a step cannot go on");
+        self.failure.get_or_insert(RuntimeError::Step { role: self.spec.role, reason });
+        Some(())
+    }
+
+    fn mind_fuse(&mut self, ticket: &Ticket, poison: bool) {
+        if let Work::Timer(_) = ticket.work {
+            return;
+        }
+        match self.fuse.ended(ticket, poison, Instant::now()) {
+            Some(FuseChange::Blew) => {
+                tracing::error!(role = self.spec.role, topic = %self.spec.topic, "almost everything is poison: paused");
+            }
+            Some(FuseChange::Mended) => {
+                tracing::info!(role = self.spec.role, topic = %self.spec.topic, "a record succeeded: consuming again");
+            }
+            None => return,
+        }
+        self.mind_health();
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    fn on_chore(&mut self, done: Option<chores::Done>) {
+        match done {
+            Some(chores::Done::Committed(offsets, Ok(()))) => {
+                self.meters.commits_ok.increment(1);
+                self.window.committed(&offsets);
+            }
+            Some(chores::Done::Committed(_, Err(error))) => self.commit_failed(error),
+            Some(chores::Done::Ends(ends)) => self.report_lag(&ends),
+            Some(chores::Done::Paused) | None => {}
+        }
+    }
+
+    fn commit_failed(&mut self, source: ridgeline_ports::LogError) {
+        match (&source, source.disposition()) {
+            // Some of the partitions are no longer ours, of which control will tell; the others are committed again.
+            (ridgeline_ports::LogError::Closed, _) => self.meters.commits_closed.increment(1),
+            (_, Disposition::Retry) => {
+                self.meters.commits_failed.increment(1);
+                tracing::warn!(role = self.spec.role, error = %source, "commit failed, will be tried again");
+            }
+            (_, Disposition::Poison | Disposition::Fatal) => {
+                self.failure.get_or_insert(RuntimeError::Commit { role: self.spec.role, source });
+                return;
+            }
+        }
+        self.mind_health();
+    }
+
+    fn report_lag(&self, ends: &[Offset]) {
+        let lag = |(partition, low): (Partition, Offset)| {
+            let end = usize::try_from(partition.0).ok().and_then(|index| ends.get(index)).copied().unwrap_or(low);
+            end.0.saturating_sub(low.0)
+        };
+        let records: u64 = self.window.low_waters().map(lag).sum();
+        self.meters.lag.set(approximate(records));
+    }
+
+    fn report(&mut self) {
+        self.mind_health();
+        let count = |count: usize| approximate(u64::try_from(count).unwrap_or(u64::MAX));
+        self.meters.running.set(count(self.window.running()));
+        self.meters.unfinished.set(count(self.window.unfinished()));
+        self.meters.waiting.set(count(self.window.waiting()));
+        self.meters.owned.set(count(self.window.partitions().len()));
+        self.meters.paused.set(count(self.window.paused()));
+        self.meters.fuse_blown.set(if self.fuse.is_blown() { 1.0 } else { 0.0 });
+        let age = self.window.oldest().map_or(0, |oldest| self.clock.now().since(oldest).0.max(0));
+        self.meters.oldest.set(approximate(u64::try_from(age).unwrap_or(0)) / 1_000.0);
+    }
+
+    fn mind_health(&self) {
+        let (waiting, paused) = (self.window.waiting(), self.window.paused());
+        if self.failure.is_some() {
+            return;
+        }
+        if self.fuse.is_blown() {
+            self.health.set(HealthState::Unhealthy, "almost every record is poison; consumption is paused");
+        } else if waiting > 0 {
+            let reason = format!("{waiting} keys are being retried; last failure: {}", self.last_retry);
+            self.health.set(HealthState::Degraded, &reason);
+        } else if paused > 0 {
+            self.health
+                .set(HealthState::Degraded, &format!("{paused} partitions are paused behind unfinished records"));
+        } else if self.chores.is_failing() {
+            self.health.set(HealthState::Degraded, "offsets cannot be committed");
+        } else {
+            self.health.healthy();
+        }
+    }
+
+    /// Gives everything back: what has finished is committed, what has not will be read again by the next owner.
+    async fn leave(mut self) -> Result<(), RuntimeError> {
+        let until = Instant::now() + LEAVE_MAX;
+        let all = self.window.partitions();
+        self.window.drain(&all);
+        self.flight.abort(&all);
+        let offsets: Vec<_> = self.window.close(&all);
+        for revoke in self.revokes.drain(..) {
+            let of_revoke = |(partition, _): &&(Partition, Offset)| revoke.partitions.contains(partition);
+            // Nobody waits for it if the log has gone.
+            let _ = revoke.ack.send(offsets.iter().filter(of_revoke).copied().collect());
+        }
+        let mut leaving = std::pin::pin!(self.chores.leave(offsets.clone()));
+        let left = timeout_at(until, async {
+            loop {
+                // Cancel-safe: the channel loses nothing, and `leaving` is polled by reference until it ends.
+                tokio::select! {
+                    biased;
+                    control = self.control.recv() => match control {
+                        Some(Control::Revoked { partitions, ack }) => {
+                            let of_revoke = |(partition, _): &&(Partition, Offset)| partitions.contains(partition);
+                            let _ = ack.send(offsets.iter().filter(of_revoke).copied().collect());
+                        }
+                        Some(Control::Assigned(_) | Control::Lost(_) | Control::Failed(_)) => {}
+                        None => (&mut leaving).await,
+                    },
+                    () = &mut leaving => return,
+                }
+            }
+        });
+        if left.await.is_err() {
+            tracing::warn!(role = self.spec.role, topic = %self.spec.topic, "leaving the group took too long");
+        }
+        if !all.is_empty() {
+            self.deps.handler.released(&all);
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// A count as a gauge's value.
+#[expect(clippy::cast_precision_loss, reason = "a gauge above 2^53 may be off by one")]
+const fn approximate(count: u64) -> f64 {
+    count as f64
+}
