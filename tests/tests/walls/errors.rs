@@ -9,6 +9,7 @@ use crate::{assert_none, root};
 /// The page's shape: title, HTTP status, what happened, what to do.
 #[test]
 fn every_error_code_has_a_page() {
+    ridgeline_testkit::covers!("R-318");
     let mut offenders = Vec::new();
     for code in ErrorCode::ALL {
         let file = root().join(format!("docs/errors/{code}.md"));
