@@ -82,3 +82,47 @@ impl AgentRegistry {
         self.agents.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SigningKey;
+    use crate::testing::{System, binding};
+
+    #[test]
+    fn only_registered_agents_with_their_own_key_are_believed() {
+        let (ours, theirs) = (SigningKey::generate(&System).unwrap(), SigningKey::generate(&System).unwrap());
+        let (agent, gateway): (AgentId, AgentId) = ("agent-1".parse().unwrap(), "gateway:a".parse().unwrap());
+        let mut registry = AgentRegistry::new();
+        assert!(registry.is_empty());
+        registry.insert(agent.clone(), ours.verifying_key(), [Operation::Verify]).unwrap();
+        registry.insert(gateway.clone(), theirs.verifying_key(), Operation::ALL.iter().copied()).unwrap();
+
+        let scan = ScanSignature::new(&binding(), None, [0; 32]);
+        registry.verify(&scan, &scan.sign(&ours).unwrap()).unwrap();
+        let forged = registry.verify(&scan, &scan.sign(&theirs).unwrap());
+        assert!(matches!(forged, Err(VaultError::Authentication)));
+        let stranger = ScanSignature { agent: "agent-9".parse().unwrap(), ..scan };
+        let unknown = registry.verify(&stranger, &stranger.sign(&ours).unwrap());
+        assert!(matches!(unknown, Err(VaultError::UnknownAgent)));
+
+        assert!(registry.allows(&agent, Operation::Verify));
+        assert!(!registry.allows(&agent, Operation::Delete));
+        assert!(registry.allows(&gateway, Operation::Delete));
+        assert!(!registry.allows(&stranger.agent, Operation::Verify));
+        assert_eq!(registry.ids().collect::<Vec<_>>(), [&agent, &gateway]);
+    }
+
+    #[test]
+    fn a_second_registration_does_not_replace_the_first() {
+        let (first, second) = (SigningKey::generate(&System).unwrap(), SigningKey::generate(&System).unwrap());
+        let agent: AgentId = "agent-1".parse().unwrap();
+        let mut registry = AgentRegistry::new();
+        registry.insert(agent.clone(), first.verifying_key(), []).unwrap();
+        let again = registry.insert(agent.clone(), second.verifying_key(), [Operation::Delete]);
+        assert!(matches!(again, Err(VaultError::DuplicateAgent)));
+        assert_eq!(registry.key(&agent), Some(&first.verifying_key()));
+        assert!(!registry.allows(&agent, Operation::Delete));
+        assert_eq!(registry.len(), 1);
+    }
+}

@@ -115,3 +115,80 @@ impl fmt::Debug for ApiKeyDigest {
         f.write_str("ApiKeyDigest(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, counting, hex};
+    use proptest::prelude::*;
+    use ridgeline_testkit::covers;
+
+    const GOLDEN: &str = "rl_0001020304050607_CAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQlJic";
+    const GOLDEN_DIGEST: &str = "c9b2fcc1927663d716833e6d6254144c0411d9d3d7f677de831ed4347b0b1f29";
+
+    #[test]
+    fn golden_key_and_digest() {
+        covers!("R-143");
+        let key = ApiKey::generate(&counting()).unwrap();
+        assert_eq!(key.reveal().expose(), GOLDEN);
+        assert_eq!(hex(key.digest().as_bytes()), GOLDEN_DIGEST);
+        assert_eq!(key.id().as_str(), "0001020304050607");
+    }
+
+    #[test]
+    fn only_the_key_matches_its_stored_digest() {
+        let (key, other) = (ApiKey::generate(&System).unwrap(), ApiKey::generate(&System).unwrap());
+        let stored = ApiKeyDigest::from_bytes(*key.digest().as_bytes());
+        assert!(stored.matches(&ApiKey::parse(key.reveal().expose()).unwrap()));
+        assert!(!stored.matches(&other));
+    }
+
+    #[test]
+    fn a_key_has_one_spelling() {
+        let secret = &GOLDEN[20..];
+        let bad = [
+            String::new(),
+            "rl_".to_owned(),
+            GOLDEN.to_uppercase(),
+            GOLDEN[..GOLDEN.len() - 1].to_owned(),
+            format!("{GOLDEN}A"),
+            format!("{GOLDEN}="),
+            format!(" {GOLDEN}"),
+            format!("rl_{secret}"),
+            format!("rl__{secret}"),
+            format!("rl_a.b_{secret}"),
+            format!("rl_{}_{secret}", "x".repeat(65)),
+            GOLDEN.replace("ICEi", "IC+i"),
+            // The last character carries two bits beyond the secret; only zero is the one spelling.
+            GOLDEN.replace("Jic", "Jid"),
+            format!("rl_a_{}", "\u{e9}".repeat(22)),
+        ];
+        for text in &bad {
+            assert!(matches!(ApiKey::parse(text), Err(VaultError::Malformed { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_id_only() {
+        let key = ApiKey::parse(GOLDEN).unwrap();
+        let shown = format!("{key:?} {:?} {:?}", key.digest(), key.reveal());
+        assert_eq!(shown, "ApiKey(0001020304050607) ApiKeyDigest(..) Sensitive(..)");
+    }
+
+    proptest! {
+        #[test]
+        fn ids_and_secrets_with_underscores_read_back(id in "[A-Za-z0-9_-]{1,64}", secret: [u8; 32]) {
+            let key = ApiKey { id: id.parse().unwrap(), secret: Sensitive::new(secret) };
+            let read = ApiKey::parse(key.reveal().expose()).unwrap();
+            prop_assert_eq!(read.id().as_str(), id);
+            prop_assert_eq!(read.secret.expose(), &secret);
+        }
+
+        #[test]
+        fn any_text_is_refused(text: String) {
+            prop_assert!(ApiKey::parse(&text).is_err());
+            let prefixed = format!("rl_{text}");
+            prop_assert!(ApiKey::parse(&prefixed).is_err());
+        }
+    }
+}

@@ -161,3 +161,192 @@ fn message_cipher(
         .map_err(|_| VaultError::Malformed { what: "key" })?;
     Ok(Aes256Gcm::new((&*message_key).into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, counting, golden_ring, golden_vault, hex, is_refusal, refuses_other_lengths, unhex};
+    use proptest::prelude::*;
+    use ridgeline_testkit::covers;
+
+    const PLAINTEXT: &[u8] = b"ridges and valleys";
+    const GOLDEN_AAD: &str = "000874656d706c617465000974656d706c61746573000942616467655f372d620004626f6479";
+    const GOLDEN: &str = "524c310100000002000102030405060708090a0b0c0d0e0f101112131415161718191a1b\
+        b0415947242addde22fa4056625894fff9dcffaf4593d64badceb06e31a3aac4d71d";
+    /// The same plaintext and place under version 1, which is retired in the golden ring.
+    const GOLDEN_OLD: &str = "524c310100000001000102030405060708090a0b0c0d0e0f101112131415161718191a1b\
+        a96f2e2db0af9821a3542b75100cbe5f7c02a6414bfe5b8ea10764a6bbd3215a6e9f";
+
+    fn place() -> Aad {
+        Aad::new("templates", "Badge_7-b", "body")
+    }
+
+    #[test]
+    fn golden_ciphertext_and_associated_data() {
+        covers!("R-201", "R-202");
+        assert_eq!(hex(&place().encode(Purpose::Template).unwrap()), GOLDEN_AAD);
+        let sealed = golden_vault().seal(Purpose::Template, &place(), PLAINTEXT, &counting()).unwrap();
+        assert_eq!(hex(&sealed), GOLDEN);
+        assert_eq!(sealed.len(), PLAINTEXT.len() + CIPHERTEXT_OVERHEAD_BYTES);
+    }
+
+    #[test]
+    fn golden_ciphertexts_of_active_and_retired_keys_open() {
+        for golden in [GOLDEN, GOLDEN_OLD] {
+            let opened = golden_vault().open(Purpose::Template, &place(), &unhex(golden)).unwrap();
+            assert_eq!(opened.expose(), PLAINTEXT);
+        }
+    }
+
+    #[test]
+    fn equal_plaintexts_have_unequal_ciphertexts() {
+        let vault = golden_vault();
+        let seal = || vault.seal(Purpose::Field, &place(), PLAINTEXT, &System).unwrap();
+        assert_ne!(seal()[8..], seal()[8..]);
+    }
+
+    #[test]
+    fn another_purpose_place_tag_or_version_does_not_open() {
+        covers!("R-205");
+        let (vault, sealed) = (golden_vault(), unhex(GOLDEN));
+        let refused = |purpose, aad: &Aad, bytes: &[u8]| {
+            matches!(vault.open(purpose, aad, bytes), Err(VaultError::Authentication))
+        };
+        for &purpose in Purpose::ALL.iter().filter(|purpose| **purpose != Purpose::Template) {
+            assert!(refused(purpose, &place(), &sealed), "{purpose}");
+            let mut relabelled = sealed.clone();
+            relabelled[3] = purpose.code();
+            assert!(refused(Purpose::Template, &place(), &relabelled), "{purpose}");
+        }
+        let elsewhere = [
+            Aad::new("answers", "Badge_7-b", "body"),
+            Aad::new("templates", "Badge_7", "body"),
+            Aad::new("templates", "Badge_7-b", "header"),
+            Aad::compound("templates", &["Badge_7-b", "body"], "body"),
+            Aad::compound("templates", &[], "Badge_7-bbody"),
+        ];
+        assert!(elsewhere.iter().all(|aad| refused(Purpose::Template, aad, &sealed)));
+        let mut other_tag = sealed.clone();
+        *other_tag.last_mut().unwrap() ^= 1;
+        assert!(refused(Purpose::Template, &place(), &other_tag));
+        let mut other_version = sealed;
+        other_version[7] = 1;
+        assert!(refused(Purpose::Template, &place(), &other_version));
+    }
+
+    #[test]
+    fn a_version_that_the_ring_lacks_is_named() {
+        let mut sealed = unhex(GOLDEN);
+        sealed[7] = 9;
+        let error = golden_vault().open(Purpose::Template, &place(), &sealed).unwrap_err();
+        assert!(matches!(error, VaultError::UnknownKey { purpose: Purpose::Template, version } if version.get() == 9));
+        assert_eq!(error.disposition(), ridgeline_ports::Disposition::Retry);
+    }
+
+    #[test]
+    fn what_was_sealed_before_a_rotation_opens_after_it() {
+        let mut ring = KeyRing::create(&System).unwrap();
+        let before = Vault::new(ring.clone()).seal(Purpose::Spool, &place(), PLAINTEXT, &System).unwrap();
+        assert_eq!(ring.rotate(Purpose::Spool, &System).unwrap().get(), 2);
+        let vault = Vault::new(ring);
+        let after = vault.seal(Purpose::Spool, &place(), PLAINTEXT, &System).unwrap();
+        assert_eq!((before[7], after[7]), (1, 2));
+        for sealed in [before, after] {
+            assert_eq!(vault.open(Purpose::Spool, &place(), &sealed).unwrap().expose(), PLAINTEXT);
+        }
+    }
+
+    #[test]
+    fn no_other_length_opens() {
+        let vault = golden_vault();
+        refuses_other_lengths(&unhex(GOLDEN), |bytes| vault.open(Purpose::Template, &place(), bytes));
+    }
+
+    #[test]
+    fn limits_hold_for_plaintext_ciphertext_and_place() {
+        let vault = golden_vault();
+        let most = vec![0; CIPHERTEXT_BYTES_MAX - CIPHERTEXT_OVERHEAD_BYTES + 1];
+        let too_long = |error| matches!(error, VaultError::TooLong { .. });
+        assert!(too_long(vault.seal(Purpose::Topic, &place(), &most, &System).unwrap_err()));
+        assert!(too_long(vault.open(Purpose::Topic, &place(), &vec![0; CIPHERTEXT_BYTES_MAX + 1]).unwrap_err()));
+        let place = Aad::new("templates", &"x".repeat(65_536), "body");
+        assert!(too_long(vault.seal(Purpose::Topic, &place, b"", &System).unwrap_err()));
+    }
+
+    #[test]
+    fn a_row_key_with_and_without_clustering_is_told_apart() {
+        let single = Aad::row("templates", &RowKey::single("Badge_7-b"), "body");
+        let clustered = RowKey { partition: "Badge_7-b".to_owned(), clustering: "1".to_owned() };
+        let encode = |aad: &Aad| aad.encode(Purpose::Template).unwrap();
+        assert_eq!(hex(&encode(&single)), GOLDEN_AAD);
+        assert_ne!(encode(&Aad::row("templates", &clustered, "body")), encode(&single));
+    }
+
+    #[test]
+    fn debug_shows_states_but_no_keys() {
+        let shown = format!("{:?}", golden_vault());
+        assert!(shown.contains("Retired") && shown.contains("e4baa6e8fe2fe499"), "{shown}");
+        for line in golden_ring().to_text().lines().filter(|line| line.ends_with('=')) {
+            assert!(!shown.contains(line.rsplit(' ').next().unwrap()), "a key as base64");
+        }
+        assert!(!shown.contains("2, 3, 4") && !shown.contains("020304"), "a key as numbers or as hex");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_in_its_place(plaintext: Vec<u8>, key in ".{0,20}", code in 1_u8..=8) {
+            let (vault, purpose) = (golden_vault(), Purpose::from_code(code).unwrap());
+            let aad = Aad::new("table", &key, "column");
+            let sealed = vault.seal(purpose, &aad, &plaintext, &System).unwrap();
+            let opened = vault.open(purpose, &aad, &sealed).unwrap();
+            prop_assert_eq!(opened.expose(), &plaintext);
+        }
+
+        #[test]
+        fn every_changed_bit_is_noticed(at in 0..GOLDEN.len() * 4) {
+            let mut sealed = unhex(GOLDEN);
+            sealed[at / 8] ^= 1 << (at % 8);
+            let error = golden_vault().open(Purpose::Template, &place(), &sealed).unwrap_err();
+            prop_assert!(is_refusal(&error), "{}", error);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes: Vec<u8>, headed: bool) {
+            let bytes = if headed { [b"RL1\x01\0\0\0\x02".as_slice(), &bytes].concat() } else { bytes };
+            prop_assert!(golden_vault().open(Purpose::Template, &place(), &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_cipher_agrees_with_wycheproof() {
+        let Some(data) = ridgeline_testkit::covers::test_data() else { return };
+        covers!("R-202", "R-205");
+        let text = std::fs::read_to_string(data.join("crypto/aes_gcm_test.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let bits = |group: &serde_json::Value, name: &str| group[name].as_u64().unwrap();
+        let ours = |group: &&serde_json::Value| bits(group, "ivSize") == 96 && bits(group, "keySize") == 256;
+        let mut checked = 0;
+        for test in file["testGroups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(ours)
+            .flat_map(|group| group["tests"].as_array().unwrap())
+        {
+            let field = |name: &str| unhex(test[name].as_str().unwrap());
+            let (key, nonce, tag) = (field("key"), field("iv"), field("tag"));
+            let mut body = field("ct");
+            let cipher = Aes256Gcm::new(key.as_slice().into());
+            let opened = cipher.decrypt_in_place_detached(
+                Nonce::from_slice(&nonce),
+                &field("aad"),
+                &mut body,
+                Tag::from_slice(&tag),
+            );
+            assert_eq!(opened.is_ok(), test["result"] == "valid", "test {}", test["tcId"]);
+            assert!(opened.is_err() || body == field("msg"), "test {}", test["tcId"]);
+            checked += 1;
+        }
+        assert!(checked > 50, "{checked} vectors of this size");
+    }
+}

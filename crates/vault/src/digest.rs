@@ -29,3 +29,35 @@ fn keyed<'a>(vault: &Vault, label: &'a [u8], parts: impl Iterator<Item = &'a [u8
     }
     mac.finalize().0.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyRing;
+    use crate::testing::{System, golden_vault, hex};
+
+    #[test]
+    fn golden_digests() {
+        let vault = golden_vault();
+        let image = "67e3b838bba1772b0188c98dc94805c8611b128c70eae70813fff86dc4564021";
+        assert_eq!(hex(&image_digest(&vault, b"pixels")), image);
+        let parts: [&[u8]; 3] = [b"a", b"", b"bc"];
+        let request = "e6091af11913626456dc7893ac0398f002c0cd4605fffc9cad51ebac05b49890";
+        assert_eq!(hex(&request_digest(&vault, parts)), request);
+    }
+
+    #[test]
+    fn digests_depend_on_key_use_and_boundaries_but_not_on_rotation() {
+        let mut ring = KeyRing::create(&System).unwrap();
+        let vault = Vault::new(ring.clone());
+        let digest = image_digest(&vault, b"pixels");
+        assert_ne!(digest, image_digest(&golden_vault(), b"pixels"));
+        assert_ne!(digest, request_digest(&vault, [b"pixels".as_slice()]));
+        let split = |parts: [&'static [u8]; 2]| request_digest(&vault, parts);
+        assert_ne!(split([b"ab", b"c"]), split([b"a", b"bc"]));
+        for &purpose in crate::Purpose::ALL {
+            ring.rotate(purpose, &System).unwrap();
+        }
+        assert_eq!(image_digest(&Vault::new(ring), b"pixels"), digest, "V-4 must survive a rotation");
+    }
+}

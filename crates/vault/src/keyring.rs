@@ -254,3 +254,107 @@ pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<KeyRing, VaultError>
     file::create(path, &ring.to_text())?;
     Ok(ring)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::testing::System;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn the_file_is_owner_only_and_survives_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        let mut ring = create(&path, &System).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        ring.rotate(Purpose::Field, &System).unwrap();
+        std::fs::write(folder.path().join("key-ring.new"), "left by a crash").unwrap();
+        save(&path, &ring).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(*load(&path).unwrap().to_text(), *ring.to_text());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn saving_closes_a_file_that_was_open_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        let ring = create(&path, &System).unwrap();
+        set_mode(&path, 0o644);
+        save(&path, &ring).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn a_second_create_keeps_the_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        let first = create(&path, &System).unwrap();
+        let error = create(&path, &System).unwrap_err();
+        let VaultError::File { action: "create", source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(*load(&path).unwrap().to_text(), *first.to_text());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_others_may_touch_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        create(&path, &System).unwrap();
+        for open in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+            set_mode(&path, open);
+            let error = load(&path).unwrap_err();
+            assert!(matches!(error, VaultError::Exposed { mode, .. } if mode == open), "{error}");
+            assert!(error.to_string().contains(&format!("chmod 600 {}", path.display())), "{error}");
+        }
+        set_mode(&path, 0o400);
+        assert!(load(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        assert!(matches!(load(&path), Err(VaultError::File { action: "read", .. })));
+        assert!(matches!(load(folder.path()), Err(VaultError::File { .. })));
+        for (bytes, limit) in [(vec![0xff; 8], false), (vec![b'#'; (1 << 20) + 1], true)] {
+            std::fs::write(&path, bytes).unwrap();
+            set_mode(&path, 0o600);
+            assert_eq!(matches!(load(&path).unwrap_err(), VaultError::TooLong { .. }), limit);
+        }
+    }
+
+    #[test]
+    fn a_random_source_that_stands_still_makes_no_ring() {
+        struct Stuck;
+        impl Entropy for Stuck {
+            fn fill(&self, bytes: &mut [u8]) {
+                bytes.fill(0xff);
+            }
+        }
+        assert!(matches!(KeyRing::create(&Stuck), Err(VaultError::Randomness)));
+        let mut ring = KeyRing::create(&System).unwrap();
+        ring.rotate_sealing_key(&Stuck).unwrap();
+        assert!(matches!(ring.rotate_sealing_key(&Stuck), Err(VaultError::Randomness)));
+        assert!(matches!(crate::SigningKey::generate(&Stuck), Err(VaultError::Randomness)));
+    }
+
+    #[test]
+    fn keys_of_a_ring_differ() {
+        let ring = KeyRing::create(&System).unwrap();
+        let text = ring.to_text();
+        let keys: std::collections::BTreeSet<_> =
+            text.lines().filter_map(|line| line.rsplit_once(" active ")).map(|(_, key)| key).collect();
+        assert_eq!(keys.len(), Purpose::ALL.len() + 2);
+    }
+}

@@ -182,3 +182,121 @@ fn decode_key(text: &str) -> Result<Key, Problem> {
         _ => Err(PROBLEM),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{GOLDEN_RING, System, golden_ring};
+    use proptest::prelude::*;
+
+    const KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+    fn problem(text: &str) -> (usize, &'static str) {
+        match read(text) {
+            Err(VaultError::KeyRing { line, problem }) => (line, problem),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("read"),
+        }
+    }
+
+    #[test]
+    fn the_golden_file_is_read_and_written_byte_for_byte() {
+        assert_eq!(*write(&golden_ring()), GOLDEN_RING);
+        let states: Vec<_> = golden_ring().versions(Purpose::Template).map(|(id, state)| (id.get(), state)).collect();
+        assert_eq!(states, [(1, KeyState::Retired), (2, KeyState::Active)]);
+    }
+
+    #[test]
+    fn a_rotated_ring_survives_its_text() {
+        let mut ring = KeyRing::create(&System).unwrap();
+        for _ in 0..3 {
+            for &purpose in Purpose::ALL {
+                ring.rotate(purpose, &System).unwrap();
+            }
+            ring.rotate_sealing_key(&System).unwrap();
+        }
+        let text = write(&ring);
+        assert_eq!(*write(&read(&text).unwrap()), *text);
+        assert!(text.lines().all(|line| line.len() < LINE_CHARS_MAX));
+    }
+
+    #[test]
+    fn hostile_lines_are_refused_with_their_number() {
+        let third = |line: &str| problem(&GOLDEN_RING.replacen("template 1 retired ", line, 1));
+        assert_eq!(third("templates 1 retired "), (3, "has an unknown purpose"));
+        assert_eq!(third("template 1 lost "), (3, "has an unknown state"));
+        assert_eq!(third("template 1  retired "), (3, "does not have four words"));
+        for version in ["0", "-1", "+1", "01", "4294967296", "x", "1\u{661}"] {
+            let found = third(&format!("template {version} retired "));
+            assert_eq!(found, (3, "has a version that is no number from 1"), "{version}");
+        }
+        assert_eq!(third("template 1 active ").1, "is a second active key");
+        assert_eq!(third("template 2 retired ").1, "repeats a version or key id");
+        assert_eq!(third("template 1 retired A"), (3, "has a key that is not 32 bytes of base64"));
+        assert_eq!(third("end 0\ntemplate 1 retired ").1, "follows the end");
+        assert_eq!(third("end 7\ntemplate 1 retired "), (3, "counts other keys than the file has"));
+        assert_eq!(third("digest 1 active ").1, "is not the one digest key");
+        assert_eq!(third("sample 0123456789abcdef retired "), (3, "has a key id that is not its key's"));
+        assert_eq!(problem(&GOLDEN_RING.replace("ring 1", "ring 2")).0, 1);
+        assert_eq!(
+            problem(&GOLDEN_RING.replace(KEY, &"\u{e9}".repeat(22))).1,
+            "has a key that is not 32 bytes of base64"
+        );
+    }
+
+    #[test]
+    fn private_keys_outside_the_curve_order_are_refused() {
+        for scalar in [[0_u8; 32], [0xff; 32]] {
+            let line = format!("sample 0123456789abcdef retired {}\nend 13", STANDARD.encode(scalar));
+            assert_eq!(problem(&GOLDEN_RING.replace("end 12", &line)).1, "has no valid private key");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_noticed_even_with_the_right_count() {
+        for word in ["answer", "digest", "sample"] {
+            let kept: Vec<_> =
+                GOLDEN_RING.lines().filter(|line| !line.starts_with(word) && !line.starts_with("end")).collect();
+            let text = format!("{}\nend {}\n", kept.join("\n"), kept.len() - 2);
+            assert!(problem(&text).1.contains("no"), "{word}");
+        }
+        let retired = GOLDEN_RING.replacen("active", "retired", 1);
+        assert_eq!(problem(&retired).1, "a purpose has no active key");
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_refused() {
+        let whole = GOLDEN_RING.trim_end();
+        assert!(read(whole).is_ok());
+        for len in 0..whole.len() {
+            assert!(read(&whole[..len]).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn errors_repeat_nothing_of_the_file() {
+        for line in ["template 1 retired x", "oops 1 retired ", "template 1 x"] {
+            let error = read(&GOLDEN_RING.replacen("template 1 retired ", line, 1)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("AQIDBA"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            prop_assert!(read(&text).is_err());
+            let headed = format!("{FIRST_LINE}\n{text}");
+            prop_assert!(read(&headed).is_err());
+        }
+
+        #[test]
+        fn a_changed_byte_is_refused_or_changes_a_key(at in 0..GOLDEN_RING.len(), to in 0x20_u8..0x7f) {
+            let mut bytes = GOLDEN_RING.as_bytes().to_vec();
+            bytes[at] = to;
+            let text = String::from_utf8(bytes).unwrap();
+            if let Ok(ring) = read(&text) {
+                prop_assert!(*write(&ring) == text || text.lines().nth(1).unwrap().starts_with('#'));
+            }
+        }
+    }
+}

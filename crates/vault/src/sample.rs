@@ -262,3 +262,126 @@ impl fmt::Debug for SampleOpener {
         f.debug_tuple("SampleOpener").field(&self.pairs.iter().map(|(key_id, ..)| key_id).collect::<Vec<_>>()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, binding, counting, golden_ring, hex, is_refusal, refuses_other_lengths, unhex};
+    use proptest::prelude::*;
+
+    const GOLDEN_AAD: &str = "0020303030313032303330343035303630373038303930613062306330643065306600076167656e742d31\
+        0006766572696679000942616467655f372d620000018bcfe568000000018bcfe65260";
+    const GOLDEN_KEY_ID: &str = "e4baa6e8fe2fe499";
+    const GOLDEN_KEY: &str = "BLeePX3Po_ERgfRvJHr1bAZ7DvUyUPwY6b6Cwj5vgz_uiSRwQWN6hkQvRYt4pcQ5YLuszD6xTInlrpra9PeUVTA";
+    const GOLDEN: &str = "04cfb264d85c7eb276cf60773c461d722e25b64bf345d077c1a8b10c05b8decb45b7ad849cce5e9660102f3f368afd22\
+        fe797caf6c3a9cbcbe7657b27bbcddfdb1fc56a3c7e514aa8031f736256716f33974d3edce031c6851";
+
+    fn open(binding: &ScanBinding, bytes: &[u8]) -> Result<Sensitive<Vec<u8>>, VaultError> {
+        SampleOpener::new(&golden_ring()).open_sample(GOLDEN_KEY_ID, binding, bytes)
+    }
+
+    #[test]
+    fn golden_binding_key_and_sealed_sample() {
+        assert_eq!(hex(&binding().aad().unwrap()), GOLDEN_AAD);
+        let key = golden_ring().sealing_key();
+        assert_eq!((key.key_id(), key.to_string().as_str()), (GOLDEN_KEY_ID, GOLDEN_KEY));
+        let sealed = seal_sample(&key, &binding(), b"a sample", &counting()).unwrap();
+        assert_eq!(hex(&sealed.bytes), GOLDEN);
+        assert_eq!(sealed.bytes.len(), b"a sample".len() + SEALED_SAMPLE_OVERHEAD_BYTES);
+        assert_eq!(open(&binding(), &unhex(GOLDEN)).unwrap().expose(), b"a sample");
+    }
+
+    #[test]
+    fn a_sample_moved_to_another_binding_does_not_open() {
+        let moved = |change: fn(&mut ScanBinding)| {
+            let mut other = binding();
+            change(&mut other);
+            matches!(open(&other, &unhex(GOLDEN)), Err(VaultError::Authentication))
+        };
+        assert!(moved(|other| other.request_id = RequestId::from_bytes([7; 16])));
+        assert!(moved(|other| other.agent = "agent-2".parse().unwrap()));
+        assert!(moved(|other| other.operation = Operation::Enrol));
+        assert!(moved(|other| other.subject = Some("Badge_8".parse().unwrap())));
+        assert!(moved(|other| other.subject = None));
+        assert!(moved(|other| other.captured_at = Timestamp::from_millis(0)));
+        assert!(moved(|other| other.valid_until = Timestamp::from_millis(i64::MAX)));
+    }
+
+    #[test]
+    fn retired_keys_open_and_unknown_keys_are_refused() {
+        let mut ring = KeyRing::create(&System).unwrap();
+        let old = ring.sealing_key();
+        let sealed = seal_sample(&old, &binding(), b"a sample", &System).unwrap();
+        let new = ring.rotate_sealing_key(&System).unwrap();
+        assert_eq!(ring.sealing_key().key_id(), new);
+        let opener = SampleOpener::new(&ring);
+        assert_eq!(opener.open_sample(&sealed.key_id, &binding(), &sealed.bytes).unwrap().expose(), b"a sample");
+        let relabelled = opener.open_sample(&new, &binding(), &sealed.bytes);
+        assert!(matches!(relabelled, Err(VaultError::Authentication)));
+        for unknown in ["", "0123456789abcdef", GOLDEN_KEY_ID] {
+            let refused = opener.open_sample(unknown, &binding(), &sealed.bytes);
+            assert!(matches!(refused, Err(VaultError::UnknownSealingKey)));
+        }
+    }
+
+    #[test]
+    fn no_other_length_opens() {
+        refuses_other_lengths(&unhex(GOLDEN), |bytes| open(&binding(), bytes));
+    }
+
+    #[test]
+    fn limits_hold() {
+        let too_long = |error| matches!(error, VaultError::TooLong { .. });
+        let sample = vec![0; SEALED_SAMPLE_BYTES_MAX - SEALED_SAMPLE_OVERHEAD_BYTES + 1];
+        assert!(too_long(seal_sample(&golden_ring().sealing_key(), &binding(), &sample, &System).unwrap_err()));
+        assert!(too_long(open(&binding(), &vec![4; SEALED_SAMPLE_BYTES_MAX + 1]).unwrap_err()));
+    }
+
+    #[test]
+    fn a_sealing_key_is_an_uncompressed_point_of_the_curve() {
+        assert_eq!(GOLDEN_KEY.parse::<SealingKey>().unwrap(), golden_ring().sealing_key());
+        let bytes = golden_ring().sealing_key().public_bytes();
+        assert_eq!(SealingKey::from_public_bytes(&bytes).unwrap().key_id(), GOLDEN_KEY_ID);
+        let mut off_curve = bytes;
+        off_curve[64] ^= 1;
+        for bad in [&bytes[..64], &off_curve, &[0; 65], &[0], &[]] {
+            assert!(matches!(SealingKey::from_public_bytes(bad), Err(VaultError::Malformed { .. })));
+        }
+        assert!("not base64!".parse::<SealingKey>().is_err());
+    }
+
+    #[test]
+    fn debug_shows_ids_and_sizes_only() {
+        let ring = golden_ring();
+        let sealed = seal_sample(&ring.sealing_key(), &binding(), b"a sample", &counting()).unwrap();
+        let shown = format!("{:?} {sealed:?} {:?}", SampleOpener::new(&ring), ring.sealing_key());
+        let expected = "SampleOpener([\"4d5b0b6697ec9846\", \"e4baa6e8fe2fe499\"]) \
+            SealedSample(e4baa6e8fe2fe499, 89 bytes) SealingKey(e4baa6e8fe2fe499)";
+        assert_eq!(shown, expected);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_changed_bit_is_noticed(at in 0..GOLDEN.len() * 4) {
+            let mut sealed = unhex(GOLDEN);
+            sealed[at / 8] ^= 1 << (at % 8);
+            let error = open(&binding(), &sealed).unwrap_err();
+            prop_assert!(is_refusal(&error), "{}", error);
+        }
+
+        #[test]
+        fn what_is_sealed_opens(sample: Vec<u8>) {
+            let ring = golden_ring();
+            let sealed = seal_sample(&ring.sealing_key(), &binding(), &sample, &System).unwrap();
+            let opened = open(&binding(), &sealed.bytes).unwrap();
+            prop_assert_eq!(opened.expose(), &sample);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes: Vec<u8>) {
+            prop_assert!(open(&binding(), &bytes).is_err());
+        }
+    }
+}

@@ -226,3 +226,162 @@ pub fn sealed_digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] 
     }
     digest.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{System, binding, counting, hex, unhex};
+    use proptest::prelude::*;
+
+    const GOLDEN_DIGEST: &str = "38578ee1fdff8ab1f753a4962571fa13dec2ebf8cc2a59e52d8a6f39e7f82788";
+    const GOLDEN_MESSAGE: &str = "001b72696467656c696e652f7363616e2d7369676e61747572652f7631002030303031303230333034303530363037\
+        3038303930613062306330643065306600076167656e742d3100087265616465723a300006766572696679000942616467655f372d62\
+        0000018bcfe5680038578ee1fdff8ab1f753a4962571fa13dec2ebf8cc2a59e52d8a6f39e7f82788";
+    const GOLDEN_SIGNATURE: &str = "84df79c72910d84ae6b89501d25495c6ea587e2866b019652d87072ab513aca0\
+        1f3cd7768fd96fdc2c6dd80f17739328c4c1d271f416eb43ab346a3a985d7f84";
+    const GOLDEN_KEY: &str = "AnpZMYCGDEA3yDwSdJhFyO4UJN0pf63LiV41glXSx9Ky";
+    const GOLDEN_PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEelkxgIYMQDfIPBJ0mEXI7hQk3Sl/\n\
+        rcuJXjWCVdLH0rKoyiVYDyYm/leQYv8bmf+RwkoNoG+zK1viAUjJJJ9WUA==\n\
+        -----END PUBLIC KEY-----\n";
+
+    /// The private scalar 00 01 02 … 1f.
+    fn key() -> SigningKey {
+        SigningKey::generate(&counting()).unwrap()
+    }
+
+    fn scan() -> ScanSignature {
+        let parts: [&[u8]; 3] = [b"first", b"", b"second"];
+        ScanSignature::new(&binding(), Some("reader:0".parse().unwrap()), sealed_digest(parts))
+    }
+
+    #[test]
+    fn golden_digest_message_key_and_signature() {
+        assert_eq!(hex(&scan().sealed_digest), GOLDEN_DIGEST);
+        assert_eq!(hex(&scan().message().unwrap()), GOLDEN_MESSAGE);
+        assert_eq!(hex(&scan().sign(&key()).unwrap()), GOLDEN_SIGNATURE);
+        assert_eq!(key().verifying_key().to_string(), GOLDEN_KEY);
+        assert_eq!(key().verifying_key().to_pem().unwrap(), GOLDEN_PEM);
+        for text in [GOLDEN_KEY, GOLDEN_PEM] {
+            let key: VerifyingKey = text.parse().unwrap();
+            scan().verify(&key, &unhex(GOLDEN_SIGNATURE)).unwrap();
+        }
+    }
+
+    #[test]
+    fn signing_agrees_with_rfc_6979_a_2_5() {
+        let scalar = unhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+        let key = SigningKey(p256::ecdsa::SigningKey::from_slice(&scalar).unwrap());
+        let expected = "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
+            f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
+        assert_eq!(hex(&key.sign(b"sample")), expected);
+    }
+
+    #[test]
+    fn another_content_key_or_signature_does_not_verify() {
+        let signature = unhex(GOLDEN_SIGNATURE);
+        let changed = |change: fn(&mut ScanSignature)| {
+            let mut other = scan();
+            change(&mut other);
+            matches!(other.verify(&key().verifying_key(), &signature), Err(VaultError::Authentication))
+        };
+        assert!(!changed(|_| ()));
+        assert!(changed(|other| other.request_id = RequestId::from_bytes([7; 16])));
+        assert!(changed(|other| other.agent = "agent-2".parse().unwrap()));
+        assert!(changed(|other| other.reader = None));
+        assert!(changed(|other| other.operation = Operation::Delete));
+        assert!(changed(|other| other.subject = Some("Badge_8".parse().unwrap())));
+        assert!(changed(|other| other.subject = None));
+        assert!(changed(|other| other.captured_at = Timestamp::from_millis(0)));
+        assert!(changed(|other| other.sealed_digest[31] ^= 1));
+        let stranger = SigningKey::generate(&System).unwrap().verifying_key();
+        assert!(matches!(scan().verify(&stranger, &signature), Err(VaultError::Authentication)));
+        let longer = [signature.as_slice(), &[0]].concat();
+        for other in [&signature[..63], &longer, &[0; 64], &[0xff; 64], &[]] {
+            let refused = scan().verify(&key().verifying_key(), other);
+            assert!(matches!(refused, Err(VaultError::Authentication)));
+        }
+    }
+
+    #[test]
+    fn sealed_parts_do_not_run_together() {
+        let digest = |parts: &[&'static [u8]]| sealed_digest(parts.iter().copied());
+        let digests = [digest(&[]), digest(&[b""]), digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]), digest(&[b"abc"])];
+        let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+    }
+
+    #[test]
+    fn a_key_file_is_owner_only_and_reads_back() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent-key.pem");
+        let key = SigningKey::generate(&System).unwrap();
+        key.save(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(SigningKey::load(&path).unwrap().verifying_key(), key.verifying_key());
+        assert!(matches!(key.save(&path), Err(VaultError::File { action: "create", .. })));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(SigningKey::load(&path), Err(VaultError::Exposed { .. })));
+    }
+
+    #[test]
+    fn hostile_keys_are_refused() {
+        let mut off_curve = unhex("02");
+        off_curve.extend([0xff; 32]);
+        let uncompressed = URL_SAFE_NO_PAD.encode(key().verifying_key().0.to_encoded_point(false));
+        let off_curve = URL_SAFE_NO_PAD.encode(off_curve);
+        let private = key().to_pem().unwrap();
+        for bad in ["", "AA", "AnpZ MYCG", &GOLDEN_KEY[..43], &uncompressed, &off_curve, &private, &GOLDEN_PEM[..90]] {
+            assert!(matches!(bad.parse::<VerifyingKey>(), Err(VaultError::Malformed { .. })), "{}", bad.len());
+        }
+        assert!(matches!("A".repeat(5000).parse::<VerifyingKey>(), Err(VaultError::TooLong { .. })));
+        assert!(matches!(SigningKey::from_pem(GOLDEN_PEM), Err(VaultError::Malformed { .. })));
+    }
+
+    #[test]
+    fn debug_hides_the_private_key() {
+        assert_eq!(format!("{:?}", key()), "SigningKey(..)");
+        assert_eq!(format!("{:?}", key().verifying_key()), format!("VerifyingKey({GOLDEN_KEY})"));
+    }
+
+    #[test]
+    fn verification_agrees_with_wycheproof() {
+        let Some(data) = ridgeline_testkit::covers::test_data() else { return };
+        let text = std::fs::read_to_string(data.join("crypto/ecdsa_secp256r1_sha256_test.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut checked = [0; 2];
+        for group in file["testGroups"].as_array().unwrap() {
+            let key: VerifyingKey = group["publicKeyPem"].as_str().unwrap().parse().unwrap();
+            for test in group["tests"].as_array().unwrap() {
+                let field = |name: &str| unhex(test[name].as_str().unwrap());
+                // The vectors are DER; what is no DER at all never reaches our 64 bytes.
+                let Ok(signature) = Signature::from_der(&field("sig")) else {
+                    assert_eq!(test["result"], "invalid", "test {}", test["tcId"]);
+                    continue;
+                };
+                let verified = key.verify(&field("msg"), &signature.to_bytes());
+                assert_eq!(verified.is_ok(), test["result"] == "valid", "test {}", test["tcId"]);
+                checked[usize::from(verified.is_ok())] += 1;
+            }
+        }
+        assert!(checked[0] > 20 && checked[1] > 150, "{checked:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn every_changed_bit_of_a_signature_is_noticed(at in 0..SIGNATURE_BYTES * 8) {
+            let mut signature = unhex(GOLDEN_SIGNATURE);
+            signature[at / 8] ^= 1 << (at % 8);
+            prop_assert!(scan().verify(&key().verifying_key(), &signature).is_err());
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_refused(text: String) {
+            prop_assert!(text.parse::<VerifyingKey>().is_err());
+            prop_assert!(SigningKey::from_pem(&text).is_err());
+        }
+    }
+}

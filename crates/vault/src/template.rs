@@ -133,3 +133,107 @@ fn split(bytes: &[u8]) -> Result<(TemplateHeader, &[u8]), VaultError> {
     header.check()?;
     Ok((header, cursor.rest()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyRing;
+    use crate::testing::{System, counting, golden_vault, hex, is_refusal, refuses_other_lengths, unhex};
+    use proptest::prelude::*;
+
+    const GOLDEN_HEADER: &str = "524c540101000102030405060708090a0b0c0d0e0f0000018bcfe56800000942616467655f372d62\
+        000f72696467656c696e652f302e312e30";
+    const GOLDEN_BODY: &str = "524c310100000002000102030405060708090a0b0c0d0e0f101112131415161718191a1b\
+        af41535535309cdab90f2ab15450b685d77a32b9af817feb";
+
+    fn header() -> TemplateHeader {
+        TemplateHeader {
+            kind: TemplateKind::Reference,
+            id: std::array::from_fn(|at| u8::try_from(at).unwrap()),
+            subject: Some("Badge_7-b".parse().unwrap()),
+            made_at: Timestamp::from_millis(1_700_000_000_000),
+            engine: "ridgeline/0.1.0".to_owned(),
+        }
+    }
+
+    fn golden() -> Vec<u8> {
+        unhex(&[GOLDEN_HEADER, GOLDEN_BODY].concat())
+    }
+
+    #[test]
+    fn golden_sealed_template() {
+        let sealed = seal_template(&golden_vault(), &header(), b"minutiae", &counting()).unwrap();
+        assert_eq!(hex(&sealed), [GOLDEN_HEADER, GOLDEN_BODY].concat());
+        assert_eq!(peek_template(&sealed).unwrap(), header());
+        let (opened, template) = open_template(&golden_vault(), &golden()).unwrap();
+        assert_eq!((opened, template.expose().as_slice()), (header(), b"minutiae".as_slice()));
+    }
+
+    #[test]
+    fn a_probe_may_be_without_subject_but_a_reference_may_not() {
+        let probe = TemplateHeader { kind: TemplateKind::Probe, subject: None, ..header() };
+        let sealed = seal_template(&golden_vault(), &probe, b"minutiae", &System).unwrap();
+        assert_eq!(open_template(&golden_vault(), &sealed).unwrap().0, probe);
+        let reference = TemplateHeader { subject: None, ..header() };
+        let refused = seal_template(&golden_vault(), &reference, b"minutiae", &System);
+        assert!(matches!(refused, Err(VaultError::Malformed { .. })));
+        let mut relabelled = sealed;
+        relabelled[4] = TemplateKind::Reference as u8;
+        assert!(matches!(peek_template(&relabelled), Err(VaultError::Malformed { .. })));
+    }
+
+    #[test]
+    fn v_4_no_field_of_the_header_can_be_changed() {
+        let body = unhex(GOLDEN_BODY);
+        let swapped = |change: fn(&mut TemplateHeader)| {
+            let mut other = header();
+            change(&mut other);
+            let bytes = [other.encode().unwrap(), body.clone()].concat();
+            assert_eq!(peek_template(&bytes).unwrap(), other, "well-formed, so that only the vault can notice");
+            matches!(open_template(&golden_vault(), &bytes), Err(VaultError::Authentication))
+        };
+        assert!(!swapped(|_| ()));
+        assert!(swapped(|other| other.kind = TemplateKind::Probe));
+        assert!(swapped(|other| other.id[0] ^= 1));
+        assert!(swapped(|other| other.subject = Some("Badge_8".parse().unwrap())));
+        assert!(swapped(|other| other.made_at = Timestamp::from_millis(0)));
+        assert!(swapped(|other| other.engine = "ridgeline/0.1.1".to_owned()));
+    }
+
+    #[test]
+    fn engines_outside_their_form_are_refused() {
+        for engine in ["", "two words", "ligne\n", "ü", &"x".repeat(65)] {
+            let header = TemplateHeader { engine: engine.to_owned(), ..header() };
+            assert!(seal_template(&golden_vault(), &header, b"", &System).is_err(), "{engine:?}");
+            let bytes = [header.encode().unwrap(), unhex(GOLDEN_BODY)].concat();
+            assert!(peek_template(&bytes).is_err(), "{engine:?}");
+        }
+    }
+
+    #[test]
+    fn another_deployment_cannot_open_it() {
+        let vault = Vault::new(KeyRing::create(&System).unwrap());
+        assert!(open_template(&vault, &golden()).is_err());
+    }
+
+    #[test]
+    fn no_other_length_opens() {
+        refuses_other_lengths(&golden(), |bytes| open_template(&golden_vault(), bytes));
+    }
+
+    proptest! {
+        #[test]
+        fn every_changed_bit_is_noticed(at in 0..(GOLDEN_HEADER.len() + GOLDEN_BODY.len()) * 4) {
+            let mut sealed = golden();
+            sealed[at / 8] ^= 1 << (at % 8);
+            let error = open_template(&golden_vault(), &sealed).unwrap_err();
+            prop_assert!(is_refusal(&error), "{}", error);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes: Vec<u8>, headed: bool) {
+            let bytes = if headed { [MAGIC, &bytes].concat() } else { bytes };
+            prop_assert!(open_template(&golden_vault(), &bytes).is_err());
+        }
+    }
+}
