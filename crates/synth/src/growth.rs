@@ -15,7 +15,7 @@ const PERIODS: usize = 11;
 /// Deviation of the filter's envelope, pixels.
 const ENVELOPE: f32 = 3.0;
 /// Spots from which ridges grow; more spots meet in more minutiae.
-const SPOTS: usize = 160;
+const SPOTS: usize = 300;
 /// Rounds with strong filters, enough for the fronts to meet everywhere.
 const GROW_ROUNDS: usize = 26;
 /// Rounds with soft filters, in which ridges even out.

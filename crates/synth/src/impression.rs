@@ -73,9 +73,9 @@ impl Touch {
     fn draw(options: &ImpressionOptions, s: &mut Stream) -> Self {
         let moisture = options.moisture * s.normal();
         Self {
-            threshold: (0.27 * moisture).clamp(-0.6, 0.55),
+            threshold: (0.32 * moisture).clamp(-0.6, 0.55),
             // Dry skin prints in dots.
-            grain: options.noise * (0.36 + 0.17 * moisture.max(-1.0)) * s.between(0.8, 1.4),
+            grain: options.noise * (0.48 + 0.22 * moisture.max(-1.0)) * s.between(0.8, 1.4),
             ink: s.between(45.0, 85.0) + 12.0 * moisture,
             valley: s.between(185.0, 215.0),
             ground: s.between(222.0, 242.0),
@@ -130,7 +130,7 @@ pub(crate) fn render(ridges: &RidgeMap, options: &ImpressionOptions, s: &mut Str
 /// Share of ink, 0 to 1, where the skin has contact.
 fn print(ridges: &RidgeMap, touch: &Touch, options: &ImpressionOptions, node: Node, grain: f32) -> f32 {
     let light = 1.0 - smoothstep(node.contact);
-    let threshold = touch.threshold + 0.22 * options.moisture * node.wetness + 0.35 * light;
+    let threshold = touch.threshold + 0.28 * options.moisture * node.wetness + 0.35 * light;
     let height = ridges.at(node.u, node.v) - threshold + touch.grain * grain;
     smoothstep(height / 0.9 + 0.5) * smoothstep(node.contact * 8.0)
 }

@@ -32,19 +32,19 @@ impl Placement {
         let d = options.distortion;
         // A partial contact shows a smaller part of the pad, off its middle.
         let partial = options.partial * s.unit() * s.unit();
-        let half = (s.between(120.0, 138.0) * (1.0 - 0.35 * partial), s.between(158.0, 188.0) * (1.0 - 0.45 * partial));
+        let half = (s.between(120.0, 138.0) * (1.0 - 0.27 * partial), s.between(158.0, 188.0) * (1.0 - 0.36 * partial));
         let room = (HALF_WIDTH - 6.0 - half.0, HALF_HEIGHT - 6.0 - half.1);
-        let spread = 0.35 + 0.6 * partial;
+        let spread = 0.35 + 0.45 * partial;
         let centre = (room.0 * spread * s.between(-1.0, 1.0), room.1 * spread * s.between(-1.0, 1.0));
         Self {
             middle: (options.width as f32 / 2.0, options.height as f32 / 2.0),
             shift,
             cos: libm::cosf(angle),
             sin: libm::sinf(angle),
-            torsion: d * 0.05 * s.normal(),
-            shear: (d * 5.5 * s.normal(), d * 5.5 * s.normal()),
+            torsion: d * 0.06 * s.normal(),
+            shear: (d * 6.5 * s.normal(), d * 6.5 * s.normal()),
             stretch: (Smooth::new(s, from, to, 95.0), Smooth::new(s, from, to, 95.0)),
-            stretch_px: d * 2.9,
+            stretch_px: d * 3.4,
             contact: Contact { centre, half, edge: Smooth::new(s, from, to, 26.0) },
         }
     }
