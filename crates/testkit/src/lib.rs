@@ -1,3 +1,6 @@
 //! Ridgeline testkit.
 
+pub mod clock;
+pub mod conformance;
 pub mod covers;
+pub mod memory;
