@@ -18,8 +18,6 @@ pub struct QualityThresholds {
 pub struct Policy {
     /// Confidence that a comparison must reach after all comparisons are counted.
     pub accept: Confidence,
-    /// Two subjects whose confidence lies closer than this are not told apart; the search is `ambiguous`.
-    pub ambiguity_margin: f64,
     /// Confidence that samples of one enrolment must reach among each other.
     pub consistency: Confidence,
     /// Quality minima for enrolment.
@@ -32,7 +30,6 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             accept: Confidence::new(70.0),
-            ambiguity_margin: 5.0,
             consistency: Confidence::new(50.0),
             enrol_quality: QualityThresholds { minimum: 60, recommended: 70, excellent: 85 },
             probe_quality: QualityThresholds { minimum: 50, recommended: 60, excellent: 80 },
