@@ -81,7 +81,7 @@ impl Flow {
         let mut stream = Stream::new(seed, Domain::Flow, finger, 0);
         let s = &mut stream;
         let class = PatternClass::draw(s);
-        let centre = (s.between(-14.0, 14.0), s.between(-45.0, -15.0));
+        let centre = (s.between(-18.0, 18.0), s.between(-52.0, -8.0));
         let (loops, deltas) = singular_points(class, centre, s);
         let twist = match class {
             PatternClass::DoubleLoop => (if s.chance(0.5) { 1.0 } else { -1.0 }) * s.between(0.75, 1.25),
@@ -92,7 +92,7 @@ impl Flow {
         let narrowness = match class {
             PatternClass::Whorl => s.between(0.1, 0.3),
             PatternClass::DoubleLoop => s.between(0.3, 0.5),
-            _ => s.between(0.6, 0.85),
+            _ => s.between(0.45, 0.9),
         };
         let mut flow = Self {
             class,
@@ -102,9 +102,9 @@ impl Flow {
             deltas,
             centre,
             arch_height: s.between(0.45, 0.95),
-            tip_bend: s.between(0.55, 0.85),
+            tip_bend: s.between(0.4, 0.95),
             twist,
-            wobble: Smooth::new(s, from, to, 85.0),
+            wobble: Smooth::new(s, from, to, 72.0),
             period: s.between(8.4, 9.8),
             period_change: Smooth::new(s, from, to, 70.0),
         };
@@ -132,7 +132,7 @@ impl Flow {
             _ => self.tip(dx, dy),
         };
         let near = libm::expf(-(dx * dx + dy * dy) / (2.0 * 48.0 * 48.0));
-        turns / 2.0 + bend + self.twist * near + self.narrow(x, y) + 0.07 * self.wobble.at(x, y)
+        turns / 2.0 + bend + self.twist * near + self.narrow(x, y) + 0.11 * self.wobble.at(x, y)
     }
 
     /// Distance between neighbouring ridges at a point, pixels.
@@ -176,13 +176,13 @@ fn singular_points(class: PatternClass, (cx, cy): (f32, f32), s: &mut Stream) ->
             let delta = (cx + s.between(-6.0, 6.0), cy + s.between(60.0, 85.0));
             (vec![(cx, cy)], vec![delta])
         }
-        PatternClass::LeftLoop => (vec![(cx, cy)], vec![(cx + s.between(65.0, 105.0), cy + s.between(85.0, 125.0))]),
-        PatternClass::RightLoop => (vec![(cx, cy)], vec![(cx - s.between(65.0, 105.0), cy + s.between(85.0, 125.0))]),
+        PatternClass::LeftLoop => (vec![(cx, cy)], vec![(cx + s.between(45.0, 125.0), cy + s.between(60.0, 145.0))]),
+        PatternClass::RightLoop => (vec![(cx, cy)], vec![(cx - s.between(45.0, 125.0), cy + s.between(60.0, 145.0))]),
         PatternClass::Whorl | PatternClass::DoubleLoop => {
             let apart = if class == PatternClass::Whorl { s.between(16.0, 44.0) } else { s.between(46.0, 66.0) };
             let lower = (cx + s.between(-8.0, 8.0), cy + apart);
-            let left = (cx - s.between(80.0, 112.0), cy + s.between(95.0, 135.0));
-            let right = (cx + s.between(80.0, 112.0), cy + s.between(95.0, 135.0));
+            let left = (cx - s.between(62.0, 125.0), cy + s.between(75.0, 150.0));
+            let right = (cx + s.between(62.0, 125.0), cy + s.between(75.0, 150.0));
             (vec![(cx, cy), lower], vec![left, right])
         }
     }

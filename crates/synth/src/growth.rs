@@ -4,6 +4,7 @@ use std::f32::consts::{PI, TAU};
 use std::sync::OnceLock;
 
 use crate::flow::{Flow, HALF_HEIGHT, HALF_WIDTH, PERIOD_MAX, PERIOD_MIN};
+use crate::period::Periods;
 use crate::random::Stream;
 
 /// Rows of a filter; a row has one cell more, zero, so that rows fill whole vector registers.
@@ -11,7 +12,7 @@ const TAPS: usize = 15;
 const ROW: usize = 16;
 const RADIUS: usize = TAPS / 2;
 const ORIENTATIONS: usize = 64;
-const PERIODS: usize = 11;
+const PERIODS: usize = 16;
 /// Deviation of the filter's envelope, pixels.
 const ENVELOPE: f32 = 3.0;
 /// Spots from which ridges grow; more spots meet in more minutiae.
@@ -71,6 +72,7 @@ impl RidgeMap {
 
     /// The filter of each pixel; `u16::MAX` outside the skin.
     fn plan(&self, flow: &Flow) -> Vec<u16> {
+        let periods = Periods::of(flow);
         let mut plan = vec![u16::MAX; self.stride * self.rows];
         for row in BLOCK..self.rows - BLOCK {
             let y = row as f32 - (self.rows / 2) as f32;
@@ -81,7 +83,7 @@ impl RidgeMap {
                 if ex * ex * ex * ex * 0.4 + ex * ex * 0.6 + ey * ey * ey * ey * 0.4 + ey * ey * 0.6 > 1.0 {
                     continue;
                 }
-                plan[row * self.stride + column] = filter_index(flow.orientation(x, y), flow.period(x, y));
+                plan[row * self.stride + column] = filter_index(flow.orientation(x, y), periods.at(x, y));
             }
         }
         plan

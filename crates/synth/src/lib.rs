@@ -12,6 +12,7 @@ mod flow;
 mod growth;
 mod impression;
 mod negative;
+mod period;
 mod placement;
 mod random;
 mod templates;
