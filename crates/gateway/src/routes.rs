@@ -1,0 +1,64 @@
+//! Which path leads where. `openapi` describes the same table; a test holds the two together.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+use ridgeline_domain::ErrorCode;
+
+use crate::gateway::State;
+use crate::problem::Problem;
+use crate::{admin, agent, docs, health, layer, registry, scan, subject, tail};
+
+pub(crate) fn public(state: &State) -> Router {
+    let router = Router::new()
+        .route("/api/v1/scans", post(scan::post))
+        .route("/api/v1/scans:batch", post(scan::batch::post))
+        .route("/api/v1/scans/{confirmation_id}", get(scan::get))
+        .route("/api/v1/scans/{confirmation_id}/events", get(scan::events::get))
+        .route("/api/v1/subjects/{subject_id}", get(subject::get).delete(subject::delete))
+        .route("/api/v1/agent/records", post(agent::post))
+        .route("/api/v1/tail/{stream}", get(tail::get))
+        .route("/health", get(health::public))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/openapi.json", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route("/docs/errors/{code}", get(docs::error_page))
+        .route("/schemas/ids/{id}", get(registry::by_id))
+        .route("/subjects", get(registry::subjects))
+        .route("/subjects/{subject}/versions", get(registry::versions))
+        .route("/subjects/{subject}/versions/{version}", get(registry::version));
+    finish(router, state)
+}
+
+pub(crate) fn admin(state: &State) -> Router {
+    let guarded = Router::new()
+        .route("/admin/keys", get(admin::list_keys).post(admin::create_key))
+        .route("/admin/keys/{id}", delete(admin::revoke_key))
+        .route("/admin/agents", get(admin::list_agents).post(admin::add_agent))
+        .route_layer(from_fn_with_state(state.clone(), admin::guard));
+    let router = Router::new()
+        .route("/metrics", get(admin::metrics))
+        .route("/health", get(health::with_reasons))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .merge(guarded);
+    finish(router, state)
+}
+
+/// Fallbacks and the outermost layer. No CORS headers: browsers of other origins have no business here.
+fn finish(router: Router<State>, state: &State) -> Router {
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .layer(from_fn_with_state(state.clone(), layer::outermost))
+        .with_state(state.clone())
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(ErrorCode::MethodNotAllowed, "the header Allow names the methods of this path")
+}
+
+async fn unknown_path() -> Problem {
+    Problem::new(ErrorCode::NotFound, "there is no such path; /docs lists them")
+}
