@@ -1,0 +1,409 @@
+//! The calls.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use ridgeline_domain::{Sensitive, SubjectId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{ClientError, Decision, EventStream, Problem, Scan, ScanState, ScanStatus};
+
+/// The service waits no longer for a decision in one request.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// First pause before a request is sent again; doubles each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause, also where the service asks for more.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Address of the service, for instance `http://127.0.0.1:8080`.
+    pub base_url: String,
+    /// Sent as `X-API-Key`.
+    pub api_key: Option<Sensitive<String>>,
+    /// Time for an exchange beyond what the service was asked to wait. Default 30 s.
+    pub timeout: Duration,
+    /// Largest answer in bytes. Default 4 MiB.
+    pub answer_bytes_max: usize,
+    /// How often a request that may be repeated is sent at most. Default 4.
+    pub attempts_max: u32,
+}
+
+impl ClientOptions {
+    /// Defaults for a service at `base_url`.
+    #[must_use]
+    pub fn new(base_url: impl Into<String>, api_key: Option<Sensitive<String>>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            api_key,
+            timeout: Duration::from_secs(30),
+            answer_bytes_max: 4 << 20,
+            attempts_max: 4,
+        }
+    }
+}
+
+/// Names a submission, so that sending it again asks for nothing new: 1–255 printable ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(HeaderValue);
+
+impl IdempotencyKey {
+    /// Takes the text over; `None` if it is empty, too long or not printable.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        let fits = (1..=255).contains(&text.len()) && printable;
+        fits.then(|| HeaderValue::from_str(text).ok()).flatten().map(Self)
+    }
+}
+
+/// What a submission ended in so far.
+#[derive(Debug, Clone)]
+pub enum Submitted {
+    /// Durable; the decision comes later.
+    Accepted {
+        /// Ask for the decision under this id.
+        confirmation_id: String,
+    },
+    /// Decided within the time that was to be waited.
+    Decided(Box<Decision>),
+}
+
+/// Which of the public streams to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicStream {
+    /// How requests end.
+    Decisions,
+    /// What is accounted for.
+    Audit,
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    confirmation_id: String,
+}
+
+/// A client. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    options: ClientOptions,
+}
+
+/// One exchange to be made.
+struct Call {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Option<(HeaderValue, Vec<u8>)>,
+    /// How long the service was asked to wait.
+    wait: Duration,
+    /// Whether sending it twice means the same as once.
+    repeatable: bool,
+}
+
+impl Call {
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        let repeatable = method == Method::GET;
+        let path = path.into();
+        Self { method, path, headers: HeaderMap::new(), body: None, wait: Duration::ZERO, repeatable }
+    }
+}
+
+impl Client {
+    /// A client; connects with the first call. Proxies of the environment are not used for loopback addresses.
+    ///
+    /// # Errors
+    /// `BadAddress`, `BadApiKey`, `Setup`.
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let bad = || ClientError::BadAddress(options.base_url.clone());
+        let base = Url::parse(&options.base_url).map_err(|_| bad())?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() || base.cannot_be_a_base() {
+            return Err(bad());
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &options.api_key {
+            let mut value = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::BadApiKey)?;
+            value.set_sensitive(true);
+            headers.insert("x-api-key", value);
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("ridgeline/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .default_headers(headers);
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self { http: builder.build().map_err(ClientError::Setup)?, base, options })
+    }
+
+    /// Submits a request. With `wait` (at most 30 s) the service answers with the decision if it comes in time. With an
+    /// Idempotency-Key the submission is repeated when the connection breaks or the service is busy.
+    ///
+    /// # Errors
+    /// `Refused` with the service's reason, `Unreachable`, `TooLarge`, `Unexpected`.
+    pub async fn submit(
+        &self,
+        scan: &Scan,
+        wait: Option<Duration>,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Submitted, ClientError> {
+        const UNEXPECTED: ClientError = ClientError::Unexpected { what: "a submission" };
+        let body = serde_json::to_vec(&scan.body()).map_err(|_| UNEXPECTED)?;
+        let mut call = Call::new(Method::POST, "api/v1/scans");
+        call.body = Some((HeaderValue::from_static("application/json"), body));
+        if let Some(wait) = wait {
+            call.wait = wait.min(WAIT_MAX);
+            let prefer = format!("wait={}", call.wait.as_secs());
+            call.headers.insert("prefer", HeaderValue::from_str(&prefer).map_err(|_| UNEXPECTED)?);
+        }
+        if let Some(IdempotencyKey(value)) = key {
+            call.headers.insert(HeaderName::from_static("idempotency-key"), value.clone());
+            call.repeatable = true;
+        }
+        let (status, bytes) = self.exchange(&call).await?;
+        if status == StatusCode::OK {
+            let decision = serde_json::from_slice(&bytes).map_err(|_| UNEXPECTED)?;
+            return Ok(Submitted::Decided(decision));
+        }
+        let Accepted { confirmation_id } = serde_json::from_slice(&bytes).map_err(|_| UNEXPECTED)?;
+        Ok(Submitted::Accepted { confirmation_id })
+    }
+
+    /// How far a request is; waits up to `wait` (at most 30 s) for its decision.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; an id that is unknown or another key's is `Refused` with status 404.
+    pub async fn status(&self, confirmation_id: &str, wait: Duration) -> Result<ScanStatus, ClientError> {
+        let wait = wait.min(WAIT_MAX);
+        let mut path = format!("api/v1/scans/{}", path_segment(confirmation_id));
+        if wait.as_secs() > 0 {
+            path.push_str(&format!("?wait={}", wait.as_secs()));
+        }
+        let mut call = Call::new(Method::GET, path);
+        call.wait = wait;
+        self.json(&call, "a status request").await
+    }
+
+    /// Submits and waits until the request is decided.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; `Undecided` once `deadline` has passed.
+    pub async fn decide(
+        &self,
+        scan: &Scan,
+        key: Option<&IdempotencyKey>,
+        deadline: Duration,
+    ) -> Result<Decision, ClientError> {
+        let end = Instant::now() + deadline;
+        match self.submit(scan, Some(deadline), key).await? {
+            Submitted::Decided(decision) => Ok(*decision),
+            Submitted::Accepted { confirmation_id } => self.decision(&confirmation_id, end, deadline).await,
+        }
+    }
+
+    async fn decision(&self, id: &str, end: Instant, deadline: Duration) -> Result<Decision, ClientError> {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // The service counts whole seconds; less than one is still worth a question.
+            let status = self.status(id, left.max(Duration::from_secs(1))).await?;
+            match status.decision {
+                Some(decision) => return Ok(decision),
+                None if status.status != ScanState::Accepted => {
+                    return Err(ClientError::Unexpected { what: "a status request" });
+                }
+                None if Instant::now() >= end => {
+                    let confirmation_id = id.to_owned();
+                    return Err(ClientError::Undecided { confirmation_id, seconds: deadline.as_secs() });
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Asks for a subject to be forgotten; returns the confirmation id.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub async fn delete_subject(&self, subject: &SubjectId) -> Result<String, ClientError> {
+        let call = Call::new(Method::DELETE, format!("api/v1/subjects/{subject}"));
+        let Accepted { confirmation_id } = self.json(&call, "a deletion").await?;
+        Ok(confirmation_id)
+    }
+
+    /// Waits for the decision of a request that was accepted earlier.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; `Undecided` once `deadline` has passed.
+    pub async fn await_decision(&self, confirmation_id: &str, deadline: Duration) -> Result<Decision, ClientError> {
+        self.decision(confirmation_id, Instant::now() + deadline, deadline).await
+    }
+
+    /// Follows a public stream from now on.
+    ///
+    /// # Errors
+    /// `Refused`, `Unreachable`.
+    pub async fn tail(&self, stream: PublicStream) -> Result<EventStream, ClientError> {
+        let path = match stream {
+            PublicStream::Decisions => "api/v1/tail/decisions",
+            PublicStream::Audit => "api/v1/tail/audit",
+        };
+        let url = self.url(path)?;
+        let request = self.http.get(url).header("accept", "text/event-stream").send();
+        let head = tokio::time::timeout(self.options.timeout, request).await;
+        let head = head.map_err(|_| ClientError::Unexpected { what: "a stream request" })?;
+        let response = head.map_err(|source| self.unreachable(source))?;
+        if response.status().is_success() {
+            return Ok(EventStream::new(response, self.options.base_url.clone()));
+        }
+        let status = response.status();
+        let bytes = self.read(response).await?;
+        Err(ClientError::Refused(problem(status, &bytes)))
+    }
+
+    /// Hands in one sealed, signed record; returns after the service has made it durable. Safe to repeat: the pipeline
+    /// answers a request once.
+    ///
+    /// # Errors
+    /// `Refused` with the code that says what is wrong with the record, `Unreachable`.
+    pub async fn upload_record(&self, record: Vec<u8>) -> Result<(), ClientError> {
+        let mut call = Call::new(Method::POST, "api/v1/agent/records");
+        call.body = Some((HeaderValue::from_static("avro/binary"), record));
+        // The agent's spool repeats it with back-off of its own.
+        self.exchange(&call).await.map(drop)
+    }
+
+    /// The service's own account of its health, whatever it says.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Refused` if the answer is none of the service's.
+    pub async fn health(&self) -> Result<serde_json::Value, ClientError> {
+        let mut call = Call::new(Method::GET, "health");
+        call.repeatable = false;
+        self.json(&call, "a health request").await
+    }
+
+    /// Calls any path with an optional JSON body and extra headers, for operators' commands.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub async fn call_json(
+        &self,
+        method: &str,
+        path: &str,
+        header: Option<(&'static str, &Sensitive<String>)>,
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, ClientError> {
+        const UNEXPECTED: ClientError = ClientError::Unexpected { what: "an operator's request" };
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| UNEXPECTED)?;
+        let mut call = Call::new(method, path.trim_start_matches('/'));
+        if let Some((name, value)) = header {
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| ClientError::BadApiKey)?;
+            value.set_sensitive(true);
+            call.headers.insert(HeaderName::from_static(name), value);
+        }
+        if let Some(body) = body {
+            let body = serde_json::to_vec(body).map_err(|_| UNEXPECTED)?;
+            call.body = Some((HeaderValue::from_static("application/json"), body));
+        }
+        let (_, bytes) = self.exchange(&call).await?;
+        if bytes.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|_| UNEXPECTED)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, call: &Call, what: &'static str) -> Result<T, ClientError> {
+        let (_, bytes) = self.exchange(call).await?;
+        serde_json::from_slice(&bytes).map_err(|_| ClientError::Unexpected { what })
+    }
+
+    /// Makes the exchange, again and again while that is harmless and promising.
+    async fn exchange(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let mut pause = PAUSE_FIRST;
+        for _ in 1..self.options.attempts_max {
+            let (error, asked) = match self.exchange_once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if !call.repeatable || !error.is_transient() {
+                return Err(error);
+            }
+            tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
+            pause *= 2;
+        }
+        self.exchange_once(call).await.map_err(|(error, _)| error)
+    }
+
+    /// The failure comes with the pause that the service asked for.
+    async fn exchange_once(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), (ClientError, Option<Duration>)> {
+        let url = self.url(&call.path).map_err(|error| (error, None))?;
+        let mut request = self.http.request(call.method.clone(), url).headers(call.headers.clone());
+        request = request.timeout(self.options.timeout + call.wait);
+        if let Some((kind, body)) = &call.body {
+            request = request.header(CONTENT_TYPE, kind).body(body.clone());
+        }
+        let response = request.send().await.map_err(|source| (self.unreachable(source), None))?;
+        let status = response.status();
+        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let asked = asked.map(Duration::from_secs);
+        let bytes = self.read(response).await.map_err(|error| (error, None))?;
+        if status.is_success() {
+            return Ok((status, bytes));
+        }
+        Err((ClientError::Refused(problem(status, &bytes)), asked))
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let max = self.options.answer_bytes_max;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.unreachable(source))? {
+            if bytes.len() + chunk.len() > max {
+                return Err(ClientError::TooLarge { max });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ClientError> {
+        let text = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
+        Url::parse(&text).map_err(|_| ClientError::BadAddress(self.options.base_url.clone()))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        // The error would name the whole address, which may hold ids.
+        ClientError::Unreachable { address: self.options.base_url.clone(), source: source.without_url() }
+    }
+}
+
+fn is_loopback(base: &Url) -> bool {
+    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Keeps a text from reaching beyond its place in a path; ids need no escapes.
+fn path_segment(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect()
+}
+
+fn problem(status: StatusCode, bytes: &[u8]) -> Problem {
+    let mut problem: Problem = serde_json::from_slice(bytes).unwrap_or_else(|_| Problem {
+        status: 0,
+        code: String::new(),
+        title: status.canonical_reason().unwrap_or_default().to_owned(),
+        detail: String::new(),
+        request_id: String::new(),
+    });
+    problem.status = status.as_u16();
+    problem
+}
+
+#[cfg(test)]
+mod tests;
