@@ -140,3 +140,76 @@ impl Drop for Waiter {
         self.correlator.forget(self.id, self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id(number: u8) -> RequestId {
+        RequestId::from_bytes([number; 16])
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_reaches_every_waiter_of_the_id_and_no_other() {
+        let correlator = Correlator::new(10);
+        let (first, second) = (correlator.wait(id(1), soon()).unwrap(), correlator.wait(id(1), soon()).unwrap());
+        let other = correlator.wait(id(2), soon()).unwrap();
+        assert_eq!(correlator.wake(id(1)), 2);
+        assert_eq!(correlator.wake(id(1)), 0);
+        assert_eq!((first.await, second.await), (Woken::Answered, Woken::Answered));
+        assert_eq!(other.await, Woken::DeadlinePassed);
+        assert!(correlator.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_between_registration_and_await_is_not_missed_even_past_the_deadline() {
+        let correlator = Correlator::new(10);
+        let waiter = correlator.wait(id(1), soon()).unwrap();
+        correlator.wake(id(1));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(waiter.await, Woken::Answered);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_number_of_waiters_is_bounded_and_a_dropped_one_makes_room() {
+        let correlator = Correlator::new(2);
+        let first = correlator.wait(id(1), soon()).unwrap();
+        let _second = correlator.wait(id(1), soon()).unwrap();
+        assert_eq!(correlator.wait(id(2), soon()).err(), Some(Full { max: 2 }));
+        drop(first);
+        assert!(correlator.wait(id(2), soon()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_orphan_is_left_after_10_000_random_waits_drops_and_wakes() {
+        let correlator = Correlator::new(64);
+        let (mut waiters, mut seed, mut refused) = (Vec::new(), 1_u64, 0);
+        for _ in 0..10_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (act, number) = (seed >> 60, u8::try_from(seed >> 33 & 15).unwrap());
+            match act {
+                0..=8 => match correlator.wait(id(number), Instant::now() + Duration::from_millis(seed >> 40 & 63)) {
+                    Ok(waiter) => waiters.push(waiter),
+                    Err(Full { max: 64 }) => refused += 1,
+                    Err(full) => panic!("{full}"),
+                },
+                9..=10 => drop((!waiters.is_empty()).then(|| waiters.swap_remove(usize::from(number) % waiters.len()))),
+                11..=12 => drop(correlator.wake(id(number))),
+                13 => tokio::time::sleep(Duration::from_millis(3)).await,
+                _ if waiters.is_empty() => {}
+                _ => drop(waiters.swap_remove(0).await),
+            }
+            assert!(correlator.len() <= waiters.len());
+        }
+        assert!(refused > 0, "the bound was reached");
+        drop(waiters);
+        assert!(correlator.is_empty());
+        assert!(correlator.waiting.lock().by_id.is_empty(), "no orphan");
+    }
+}

@@ -12,6 +12,9 @@
 mod part;
 #[cfg(test)]
 mod tests;
+mod types;
+
+pub use types::{Committable, Job, Offer, PauseChanges, Task, Ticket, Work};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -23,97 +26,6 @@ use ridgeline_ports::{Assignment, Offset, Partition, Record};
 
 use self::part::{Head, Part};
 use crate::{HoldKey, Limits, Poison};
-
-/// A piece of work in a lane.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Work {
-    /// The record at this offset.
-    Record(Offset),
-    /// The timer of this hold key.
-    Timer(Bytes),
-}
-
-/// Names one run of one piece of work; handed out with it and back with its result.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Ticket {
-    /// Partition of the work.
-    pub partition: Partition,
-    /// Epoch it was started under.
-    pub epoch: u64,
-    /// Lane it occupies.
-    pub lane: Bytes,
-    /// What runs.
-    pub work: Work,
-}
-
-impl fmt::Debug for Ticket {
-    /// Names the place, never a key (P-1).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let work = match self.work {
-            Work::Record(offset) => offset.0.to_string(),
-            Work::Timer(_) => "timer".to_owned(),
-        };
-        write!(f, "{}@{}/{work}", self.partition.0, self.epoch)
-    }
-}
-
-/// What to run.
-#[derive(Debug, Clone)]
-pub enum Task {
-    /// Handle a record.
-    Record(Arc<Record>),
-    /// Handle a deadline.
-    Timer {
-        /// Whose deadline.
-        key: HoldKey,
-        /// The records held under it, in log order.
-        held: Vec<Arc<Record>>,
-    },
-}
-
-/// A started piece of work.
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// Goes back with the result.
-    pub ticket: Ticket,
-    /// What to run.
-    pub task: Task,
-    /// Attempts that failed before this one.
-    pub attempts: u32,
-    /// Set if an earlier attempt found it poison, so that only burying is left.
-    pub poison: Option<Poison>,
-}
-
-/// What became of an offered record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// In the window.
-    Accepted,
-    /// Read already under this epoch.
-    Duplicate,
-    /// Read under an epoch that is over, or of a partition that is being given back.
-    Stale,
-}
-
-/// An offset that may be committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committable {
-    /// Whose offset.
-    pub partition: Partition,
-    /// Under which epoch.
-    pub epoch: u64,
-    /// The next offset to read.
-    pub offset: Offset,
-}
-
-/// Partitions whose reading must change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PauseChanges {
-    /// At their span or byte limit: some lane is stuck.
-    pub pause: Vec<Partition>,
-    /// Down to half of it again.
-    pub resume: Vec<Partition>,
-}
 
 type LaneId = (Partition, u64, Bytes);
 
@@ -277,19 +189,21 @@ impl Window {
         lane.poison = poison;
         let attempts = lane.attempts;
         self.waiting += 1;
+        if let Work::Timer(key) = &ticket.work
+            && let Some(hold) = self.live(ticket.partition, ticket.epoch).and_then(|part| part.holds.get_mut(key))
+        {
+            hold.timer_queued = true;
+        }
         Some(attempts)
     }
 
     /// The back-off is over: the work is ready again.
     pub fn wake(&mut self, ticket: &Ticket) {
         let Some(part) = self.live(ticket.partition, ticket.epoch) else { return };
-        let draining = part.draining;
         let Some(lane) = part.head_is(&ticket.lane, &ticket.work, Head::Waiting) else { return };
-        if !draining {
-            lane.head = Head::Ready;
-            self.waiting -= 1;
-            self.make_ready(ticket.partition, ticket.epoch, ticket.lane.clone());
-        }
+        lane.head = Head::Ready;
+        self.waiting -= 1;
+        self.make_ready(ticket.partition, ticket.epoch, ticket.lane.clone());
     }
 
     /// Puts the timers of all deadlines up to `now` into their lanes.
@@ -382,7 +296,7 @@ impl Window {
     pub fn pauses(&mut self) -> PauseChanges {
         let mut changes = PauseChanges::default();
         let (span_max, bytes_max) = (self.limits.span_max, self.limits.partition_bytes_max);
-        for (partition, part) in &mut self.parts {
+        for (partition, part) in self.parts.iter_mut().filter(|(_, part)| !part.draining) {
             let (span, bytes) = (part.span(), part.bytes);
             if !part.paused && (span >= span_max || bytes >= bytes_max) {
                 part.paused = true;
@@ -439,16 +353,16 @@ impl Window {
         self.parts.get_mut(&partition).filter(|part| part.epoch == epoch)
     }
 
-    /// Puts a lane whose front is ready where it will be started, unless a ghost still runs in it.
+    /// Puts a lane whose front is ready where it will be started, unless its partition is being given back or a ghost
+    /// still runs in it.
     fn make_ready(&mut self, partition: Partition, epoch: u64, lane: Bytes) {
-        if self.ghosts.contains_key(&(partition, lane.clone())) {
-            return;
-        }
+        let id = (partition, lane);
+        let Some(part) = self.parts.get(&partition).filter(|part| !part.draining) else { return };
         let front =
-            self.parts.get(&partition).and_then(|part| part.lanes.get(&lane)).and_then(|lane| lane.queue.front());
+            part.lanes.get(&id.1).filter(|_| !self.ghosts.contains_key(&id)).and_then(|lane| lane.queue.front());
         match front {
-            Some(Work::Timer(_)) => self.ready_timers.push_back((partition, epoch, lane)),
-            Some(Work::Record(_)) => self.ready.push_back((partition, epoch, lane)),
+            Some(Work::Timer(_)) => self.ready_timers.push_back((partition, epoch, id.1)),
+            Some(Work::Record(_)) => self.ready.push_back((partition, epoch, id.1)),
             None => {}
         }
     }
@@ -461,11 +375,11 @@ impl Window {
         let (attempts, poison) = (found.attempts, found.poison.clone());
         let task = match &work {
             Work::Record(offset) => part.slots.get(offset).map(|slot| Task::Record(slot.record.clone())),
-            Work::Timer(key) => part
-                .holds
-                .get_mut(key)
-                .map(|hold| hold.timer_queued = false)
-                .map(|()| Task::Timer { key: HoldKey { partition, bytes: key.clone() }, held: part.held(key) }),
+            Work::Timer(key) => {
+                let due = part.holds.get_mut(key).is_some_and(|hold| std::mem::take(&mut hold.timer_queued));
+                let key = HoldKey { partition, bytes: key.clone() };
+                due.then(|| Task::Timer { held: part.held(&key.bytes), key })
+            }
         };
         let ticket = Ticket { partition, epoch, lane, work };
         let Some(task) = task else {
@@ -509,7 +423,7 @@ impl Window {
     /// Opens the lane of an ended run for what stands behind it.
     fn advance(&mut self, ticket: &Ticket) {
         let Some(part) = self.live(ticket.partition, ticket.epoch) else { return };
-        if part.advance(&ticket.lane) && !part.draining {
+        if part.advance(&ticket.lane) {
             self.make_ready(ticket.partition, ticket.epoch, ticket.lane.clone());
         }
     }
@@ -524,7 +438,7 @@ impl Window {
             return;
         }
         self.ghosts.remove(&id);
-        let Some(part) = self.parts.get(&ticket.partition).filter(|part| !part.draining) else { return };
+        let Some(part) = self.parts.get(&ticket.partition) else { return };
         let epoch = part.epoch;
         if part.lanes.get(&ticket.lane).is_some_and(|lane| lane.head == Head::Ready) {
             self.make_ready(ticket.partition, epoch, ticket.lane.clone());

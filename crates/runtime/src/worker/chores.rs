@@ -18,6 +18,8 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) enum Done {
     Committed(Vec<Committable>, Result<(), LogError>),
     Paused,
+    /// The partitions still owned must be passed on again.
+    NotPaused(PauseChanges),
     Ends(Vec<Offset>),
 }
 
@@ -159,13 +161,10 @@ impl Chores {
             Returned::Paused(changes, result) => {
                 self.pausing = false;
                 self.note(&result);
-                // Closed: the partitions have gone. Otherwise again later, unless a younger change has come.
-                if !matches!(result, Ok(()) | Err(LogError::Closed)) {
-                    for (partition, pause) in changes {
-                        self.pauses.entry(partition).or_insert(pause);
-                    }
+                match result {
+                    Ok(()) => Done::Paused,
+                    Err(_) => Done::NotPaused(self.without_younger(&changes)),
                 }
-                Done::Paused
             }
             Returned::Ends(ends) => {
                 self.measuring = false;
@@ -177,42 +176,49 @@ impl Chores {
     /// Waits for the calls under way, so that no older commit comes after the last one, then commits and leaves.
     pub(super) async fn leave(mut self, offsets: Vec<(Partition, Offset)>) {
         while self.calls.join_next().await.is_some() {}
-        if !offsets.is_empty()
-            && let Err(error) = self.handle.commit(&offsets).await
-        {
-            tracing::warn!(topic = %self.topic, %error, "the last commit failed; its records will be read again");
+        for offset in offsets {
+            // One by one: a partition that has gone meanwhile must not keep the others from being committed.
+            if let Err(error) = self.handle.commit(&[offset]).await {
+                tracing::warn!(topic = %self.topic, %error, "the last commit failed; its records will be read again");
+            }
         }
         if let Err(error) = self.handle.leave().await {
             tracing::warn!(topic = %self.topic, %error, "leaving the group failed");
         }
     }
 
+    /// Failed changes that no younger one has replaced.
+    fn without_younger(&self, changes: &BTreeMap<Partition, bool>) -> PauseChanges {
+        let kept = |wanted| of(changes, wanted).filter(|partition| !self.pauses.contains_key(partition)).collect();
+        PauseChanges { pause: kept(true), resume: kept(false) }
+    }
+
     fn rests(&self, now: Instant) -> bool {
         self.rest_until.is_some_and(|until| now < until)
     }
 
-    /// After a failure the log is left alone for a while, longer each time.
+    /// After a failure the log is left alone for a while, longer each time. `Closed` is none: a partition has gone, and the
+    /// call is made again without it.
     fn note(&mut self, result: &Result<(), LogError>) {
-        if result.is_ok() {
-            self.failures = 0;
-            self.rest_until = None;
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        let doublings = self.failures.min(16);
-        let rest = self.limits.commit_interval.saturating_mul(1 << doublings).min(self.limits.backoff_max);
-        self.rest_until = Some(Instant::now() + rest);
+        self.failures = match result {
+            Ok(()) => 0,
+            Err(LogError::Closed) => self.failures,
+            Err(_) => self.failures.saturating_add(1),
+        };
+        let rest = self.limits.commit_interval.saturating_mul(1 << self.failures.min(16)).min(self.limits.backoff_max);
+        self.rest_until = result.is_err().then(|| Instant::now() + rest);
     }
+}
+
+fn of(changes: &BTreeMap<Partition, bool>, wanted: bool) -> impl Iterator<Item = Partition> {
+    changes.iter().filter(move |(_, pause)| **pause == wanted).map(|(partition, _)| *partition)
 }
 
 async fn pause_and_resume(
     handle: &dyn SubscriptionHandle,
     changes: &BTreeMap<Partition, bool>,
 ) -> Result<(), LogError> {
-    let of = |wanted: bool| -> Vec<Partition> {
-        changes.iter().filter(|(_, pause)| **pause == wanted).map(|(partition, _)| *partition).collect()
-    };
-    let (pause, resume) = (of(true), of(false));
+    let (pause, resume): (Vec<_>, Vec<_>) = (of(changes, true).collect(), of(changes, false).collect());
     if !pause.is_empty() {
         handle.pause(&pause).await?;
     }

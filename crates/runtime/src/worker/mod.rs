@@ -8,7 +8,10 @@ mod backoff;
 mod chores;
 mod flight;
 mod fuse;
+mod leave;
 mod meters;
+mod report;
+mod settle;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -19,28 +22,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ridgeline_ports::{
-    Assignment, Clock, Control, Delivery, Disposition, EventLog, GroupSubscription, Offset, Partition, Record,
+    Assignment, Clock, Control, Delivery, Disposition, EventLog, GroupSubscription, LogError, Partition, Record,
     RevokeAck, StartAt,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::backoff::{Backoffs, delay};
+use self::backoff::Backoffs;
 use self::chores::Chores;
 use self::flight::Flight;
-use self::fuse::{Fuse, FuseChange};
+use self::fuse::Fuse;
 use self::meters::Meters;
-use self::step::{Deps, Outcome, attempt};
-use crate::window::{Offer, Ticket, Window, Work};
-use crate::{DeadLetters, Ending, Handler, HealthHandle, HealthState, RuntimeError, WorkerSpec};
+use self::step::{Deps, attempt};
+use crate::window::{Offer, Window};
+use crate::{DeadLetters, Handler, HealthHandle, HealthState, RuntimeError, WorkerSpec};
 
 /// Deliveries taken from the channel at once: amortises a turn of the loop, little beside the running limit.
 const DELIVERIES_PER_TURN: usize = 64;
 /// Gauges and health are renewed this often; also the longest sleep, so that a step of the wall clock is noticed.
 const TICK: Duration = Duration::from_secs(1);
-/// How long the last commit and leaving may take; after that the group notices by itself.
-const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 /// The outside world of a worker.
 #[derive(Clone)]
@@ -328,209 +329,7 @@ impl<H: Handler> Worker<H> {
     }
 
     fn subscription_ended(&mut self) {
-        let source = ridgeline_ports::LogError::Closed;
+        let source = LogError::Closed;
         self.failure.get_or_insert(RuntimeError::Subscription { role: self.spec.role, source });
     }
-
-    fn on_ended(&mut self, ended: Option<(Ticket, Option<Outcome>)>) {
-        let mut next = ended;
-        while let Some((ticket, outcome)) = next {
-            if self.settle(&ticket, outcome).is_none() {
-                self.meters.late.increment(1);
-            }
-            next = self.flight.try_next();
-        }
-    }
-
-    /// Books an ended attempt. `None`: its partition has gone, nothing happened.
-    fn settle(&mut self, ticket: &Ticket, outcome: Option<Outcome>) -> Option<()> {
-        let (partition, work) = (ticket.partition, &ticket.work);
-        let finished = match outcome {
-            Some(Outcome::Ended(Ending::Done)) => self.window.finish(ticket)?,
-            Some(Outcome::Ended(Ending::Hold { key, deadline })) if key.partition == partition => {
-                self.window.hold(ticket, &key.bytes, deadline)?;
-                0
-            }
-            Some(Outcome::Ended(Ending::Release(key))) if key.partition == partition => {
-                self.window.release(ticket, &key.bytes)?
-            }
-            Some(Outcome::Ended(Ending::Hold { .. } | Ending::Release(_))) => {
-                return self.fatal(ticket, "a step named a hold key of another partition".to_owned());
-            }
-            Some(Outcome::Buried(poison)) => {
-                let finished = match work {
-                    Work::Record(_) => self.window.finish(ticket)?,
-                    Work::Timer(key) => self.window.release(ticket, key)?,
-                };
-                tracing::error!(role = self.spec.role, ?ticket, code = %poison.code, detail = poison.detail, "dead-lettered");
-                self.meters.dead_letters(poison.code, u64::try_from(finished).unwrap_or(0));
-                self.chores.finished(finished);
-                self.mind_fuse(ticket, true);
-                return Some(());
-            }
-            Some(Outcome::Retry { reason, poison }) => {
-                let attempts = self.window.retry(ticket, poison)?;
-                return Some(self.back_off(ticket, attempts, reason));
-            }
-            Some(Outcome::Fatal(reason)) => return self.fatal(ticket, reason),
-            // Only what has lost its partition is aborted; should a task end so otherwise, its work is made again.
-            None => {
-                let attempts = self.window.retry(ticket, None)?;
-                return Some(self.back_off(ticket, attempts, "the attempt was cut off".to_owned()));
-            }
-        };
-        self.meters.done.increment(u64::try_from(finished).unwrap_or(0));
-        self.chores.finished(finished);
-        self.mind_fuse(ticket, false);
-        Some(())
-    }
-
-    fn back_off(&mut self, ticket: &Ticket, attempts: u32, reason: String) {
-        let delay = delay(&self.spec.limits, ticket, attempts);
-        tracing::warn!(role = self.spec.role, ?ticket, attempts, ?delay, reason, "will be tried again");
-        self.meters.retries.increment(1);
-        self.backoffs.add(Instant::now() + delay, ticket.clone());
-        self.last_retry = reason;
-        self.mind_health();
-    }
-
-    fn fatal(&mut self, ticket: &Ticket, reason: String) -> Option<()> {
-        tracing::error!(role = self.spec.role, ?ticket, reason, "the worker must stop");
-        self.health.set(HealthState::Unhealthy, "a step cannot go on");
-        self.failure.get_or_insert(RuntimeError::Step { role: self.spec.role, reason });
-        Some(())
-    }
-
-    fn mind_fuse(&mut self, ticket: &Ticket, poison: bool) {
-        if let Work::Timer(_) = ticket.work {
-            return;
-        }
-        match self.fuse.ended(ticket, poison, Instant::now()) {
-            Some(FuseChange::Blew) => {
-                tracing::error!(role = self.spec.role, topic = %self.spec.topic, "almost everything is poison: paused");
-            }
-            Some(FuseChange::Mended) => {
-                tracing::info!(role = self.spec.role, topic = %self.spec.topic, "a record succeeded: consuming again");
-            }
-            None => return,
-        }
-        self.mind_health();
-    }
-}
-
-impl<H: Handler> Worker<H> {
-    fn on_chore(&mut self, done: Option<chores::Done>) {
-        match done {
-            Some(chores::Done::Committed(offsets, Ok(()))) => {
-                self.meters.commits_ok.increment(1);
-                self.window.committed(&offsets);
-            }
-            Some(chores::Done::Committed(_, Err(error))) => self.commit_failed(error),
-            Some(chores::Done::Ends(ends)) => self.report_lag(&ends),
-            Some(chores::Done::Paused) | None => {}
-        }
-    }
-
-    fn commit_failed(&mut self, source: ridgeline_ports::LogError) {
-        match (&source, source.disposition()) {
-            // Some of the partitions are no longer ours, of which control will tell; the others are committed again.
-            (ridgeline_ports::LogError::Closed, _) => self.meters.commits_closed.increment(1),
-            (_, Disposition::Retry) => {
-                self.meters.commits_failed.increment(1);
-                tracing::warn!(role = self.spec.role, error = %source, "commit failed, will be tried again");
-            }
-            (_, Disposition::Poison | Disposition::Fatal) => {
-                self.failure.get_or_insert(RuntimeError::Commit { role: self.spec.role, source });
-                return;
-            }
-        }
-        self.mind_health();
-    }
-
-    fn report_lag(&self, ends: &[Offset]) {
-        let lag = |(partition, low): (Partition, Offset)| {
-            let end = usize::try_from(partition.0).ok().and_then(|index| ends.get(index)).copied().unwrap_or(low);
-            end.0.saturating_sub(low.0)
-        };
-        let records: u64 = self.window.low_waters().map(lag).sum();
-        self.meters.lag.set(approximate(records));
-    }
-
-    fn report(&mut self) {
-        self.mind_health();
-        let count = |count: usize| approximate(u64::try_from(count).unwrap_or(u64::MAX));
-        self.meters.running.set(count(self.window.running()));
-        self.meters.unfinished.set(count(self.window.unfinished()));
-        self.meters.waiting.set(count(self.window.waiting()));
-        self.meters.owned.set(count(self.window.partitions().len()));
-        self.meters.paused.set(count(self.window.paused()));
-        self.meters.fuse_blown.set(if self.fuse.is_blown() { 1.0 } else { 0.0 });
-        let age = self.window.oldest().map_or(0, |oldest| self.clock.now().since(oldest).0.max(0));
-        self.meters.oldest.set(approximate(u64::try_from(age).unwrap_or(0)) / 1_000.0);
-    }
-
-    fn mind_health(&self) {
-        let (waiting, paused) = (self.window.waiting(), self.window.paused());
-        if self.failure.is_some() {
-            return;
-        }
-        if self.fuse.is_blown() {
-            self.health.set(HealthState::Unhealthy, "almost every record is poison; consumption is paused");
-        } else if waiting > 0 {
-            let reason = format!("{waiting} keys are being retried; last failure: {}", self.last_retry);
-            self.health.set(HealthState::Degraded, &reason);
-        } else if paused > 0 {
-            self.health
-                .set(HealthState::Degraded, &format!("{paused} partitions are paused behind unfinished records"));
-        } else if self.chores.is_failing() {
-            self.health.set(HealthState::Degraded, "offsets cannot be committed");
-        } else {
-            self.health.healthy();
-        }
-    }
-
-    /// Gives everything back: what has finished is committed, what has not will be read again by the next owner.
-    async fn leave(mut self) -> Result<(), RuntimeError> {
-        let until = Instant::now() + LEAVE_MAX;
-        let all = self.window.partitions();
-        self.window.drain(&all);
-        self.flight.abort(&all);
-        let offsets: Vec<_> = self.window.close(&all);
-        for revoke in self.revokes.drain(..) {
-            let of_revoke = |(partition, _): &&(Partition, Offset)| revoke.partitions.contains(partition);
-            // Nobody waits for it if the log has gone.
-            let _ = revoke.ack.send(offsets.iter().filter(of_revoke).copied().collect());
-        }
-        let mut leaving = std::pin::pin!(self.chores.leave(offsets.clone()));
-        let left = timeout_at(until, async {
-            loop {
-                // Cancel-safe: the channel loses nothing, and `leaving` is polled by reference until it ends.
-                tokio::select! {
-                    biased;
-                    control = self.control.recv() => match control {
-                        Some(Control::Revoked { partitions, ack }) => {
-                            let of_revoke = |(partition, _): &&(Partition, Offset)| partitions.contains(partition);
-                            let _ = ack.send(offsets.iter().filter(of_revoke).copied().collect());
-                        }
-                        Some(Control::Assigned(_) | Control::Lost(_) | Control::Failed(_)) => {}
-                        None => (&mut leaving).await,
-                    },
-                    () = &mut leaving => return,
-                }
-            }
-        });
-        if left.await.is_err() {
-            tracing::warn!(role = self.spec.role, topic = %self.spec.topic, "leaving the group took too long");
-        }
-        if !all.is_empty() {
-            self.deps.handler.released(&all);
-        }
-        self.failure.map_or(Ok(()), Err)
-    }
-}
-
-/// A count as a gauge's value.
-#[expect(clippy::cast_precision_loss, reason = "a gauge above 2^53 may be off by one")]
-const fn approximate(count: u64) -> f64 {
-    count as f64
 }
