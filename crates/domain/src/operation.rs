@@ -1,6 +1,6 @@
 //! What may be asked of the pipeline, of which finger, and by whom.
 
-use crate::words;
+use crate::{DurationMs, words};
 
 words! {
     /// What a scan asks for.
@@ -29,6 +29,15 @@ impl Operation {
     #[must_use]
     pub const fn needs_samples(self) -> bool {
         !matches!(self, Self::Delete)
+    }
+
+    /// How long after its capture a sample may reach the log: a verification or search is about now, an enrolment may lie in a spool.
+    #[must_use]
+    pub const fn validity(self) -> DurationMs {
+        match self {
+            Self::Verify | Self::Identify | Self::Extract => DurationMs::from_secs(60),
+            Self::Enrol | Self::Delete => DurationMs::from_days(7),
+        }
     }
 
     /// What the caller must be allowed to do.

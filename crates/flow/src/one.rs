@@ -112,7 +112,8 @@ fn refused_unseen(state: &State<'_>, request: &Request) -> Option<Reason> {
         return Some(Reason::UnauthorisedSource);
     }
     let not_yet = request.captured_at > state.now.plus(CLOCK_AHEAD_MAX);
-    (request.valid_until <= state.now || not_yet).then_some(Reason::Expired)
+    let valid_until = request.valid_until.min(request.captured_at.plus(request.operation.validity()));
+    (valid_until <= state.now || not_yet).then_some(Reason::Expired)
 }
 
 fn qualities(samples: &[Sample]) -> Vec<u8> {
@@ -133,11 +134,7 @@ struct Usable {
 }
 
 /// Every sample must be usable; the first that is not gives the reason.
-fn usable(
-    state: &State<'_>,
-    request: &Request,
-    samples: Vec<Sample>,
-) -> Result<Vec<Usable>, Reason> {
+fn usable(state: &State<'_>, request: &Request, samples: Vec<Sample>) -> Result<Vec<Usable>, Reason> {
     let required = state.policy.required_quality(request.operation, request.strict);
     let mut probes = Vec::with_capacity(samples.len());
     for sample in samples {

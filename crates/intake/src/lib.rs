@@ -8,4 +8,4 @@ mod signer;
 
 pub use error::IntakeError;
 pub use sample::{PreparedSample, RawSample, SampleFormat, prepare};
-pub use signer::{ScanOptions, ScanRequest, Signer, valid_until};
+pub use signer::{ScanOptions, ScanRequest, Signer};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ridgeline_domain::{
-    AgentId, ApiKeyId, Confidence, DurationMs, Modality, Operation, Position, ReaderId, RequestId, SubjectId, Timestamp,
+    AgentId, ApiKeyId, Confidence, Modality, Operation, Position, ReaderId, RequestId, SubjectId, Timestamp,
 };
 use ridgeline_ports::{Entropy, NewRecord, TopicName};
 use ridgeline_vault::{ScanBinding, ScanSignature, SealingKey, SigningKey, seal_sample, sealed_digest};
@@ -65,15 +65,6 @@ pub struct Signer {
     sealing: SealingKey,
 }
 
-/// A verification or search is about now; an enrolment may lie in a spool for a week.
-#[must_use]
-pub const fn valid_until(operation: Operation, captured_at: Timestamp) -> Timestamp {
-    captured_at.plus(match operation {
-        Operation::Verify | Operation::Identify | Operation::Extract => DurationMs::from_secs(60),
-        Operation::Enrol | Operation::Delete => DurationMs::from_days(7),
-    })
-}
-
 impl Signer {
     /// An agent that signs with `key` and seals to `sealing`.
     #[must_use]
@@ -120,7 +111,7 @@ impl Signer {
             operation: request.operation,
             subject: request.subject.clone(),
             captured_at: request.captured_at,
-            valid_until: valid_until(request.operation, request.captured_at),
+            valid_until: request.captured_at.plus(request.operation.validity()),
         };
         let seal = |plaintext: &[u8]| {
             let sealed = seal_sample(&self.sealing, &binding, plaintext, entropy).map_err(IntakeError::Seal)?;

@@ -88,6 +88,7 @@ encoded! {
     row::SubjectRow = 108_001, "rows/subject";
     row::UsedProbeRow = 109_001, "rows/used_probe";
     row::ApiKeyRow = 110_001, "rows/api_key";
+    row::Metadata = 111_001, "rows/metadata";
 }
 
 static PARSED: LazyLock<HashMap<SchemaId, Schema>> = LazyLock::new(|| {

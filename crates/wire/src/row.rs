@@ -185,7 +185,7 @@ pub struct SubjectRow {
     /// Ciphertext: [`TemplateSet`].
     #[serde(with = "apache_avro::serde::bytes")]
     pub templates: Vec<u8>,
-    /// Ciphertext: JSON object of strings.
+    /// Ciphertext: [`Metadata`].
     #[serde(with = "apache_avro::serde::bytes_opt")]
     pub metadata: Option<Vec<u8>>,
     /// The last requests that changed the row, newest last.
@@ -197,6 +197,13 @@ pub struct SubjectRow {
     /// Last change.
     #[serde(with = "millis")]
     pub updated_at: Timestamp,
+}
+
+/// What a caller stored with a subject; only ever stored encrypted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Names and values.
+    pub entries: BTreeMap<String, String>,
 }
 
 /// One enrolled finger.

@@ -1,1 +1,20 @@
-//! Ridgeline workers.
+//! The roles between the log and the store: matcher, gallery shard, merger.
+//!
+//! Each gathers what the pure `flow` decides on, and performs what it decided, in the order that makes a replay harmless:
+//! conditional writes on the aggregate → the answer (first one wins) → gallery → audit → decision → the offset.
+
+mod admit;
+mod answer;
+mod dead;
+mod gallery;
+mod matcher;
+mod measure;
+mod merger;
+mod platform;
+mod shard;
+mod subject;
+
+pub use gallery::run_gallery;
+pub use matcher::run_matcher;
+pub use merger::run_merger;
+pub use platform::{Platform, WorkerError, engine};

@@ -1,0 +1,104 @@
+//! The first look at a record of `scans`: is it ours, is it signed, may it be opened.
+
+use ridgeline_domain::{ErrorCode, Operation, ReaderId, RequestId, Sensitive, SubjectId, Timestamp};
+use ridgeline_ports::Record;
+use ridgeline_runtime::StepError;
+use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
+use ridgeline_wire::message::{Scan, SealedPart};
+use ridgeline_wire::row::ScanDetails;
+use ridgeline_wire::{WireError, decode};
+
+use crate::platform::Platform;
+
+/// Samples of one request at most; the gateway refuses more, and so does the matcher.
+const SAMPLES_MAX: usize = 10;
+
+/// A record whose signature verifies.
+pub(crate) struct Admitted {
+    pub(crate) scan: Scan,
+    pub(crate) binding: ScanBinding,
+    pub(crate) granted: bool,
+    pub(crate) accepted_at: Timestamp,
+}
+
+/// What was sealed inside.
+pub(crate) struct Opened {
+    pub(crate) details: ScanDetails,
+    /// Format and bytes per sample.
+    pub(crate) samples: Vec<(String, Sensitive<Vec<u8>>)>,
+}
+
+/// Decodes the record and verifies its signature.
+///
+/// # Errors
+/// Poison: the record is not Avro of a known schema, not under its own key, of an unknown agent, or wrongly signed.
+pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, StepError> {
+    let value = record
+        .value
+        .as_ref()
+        .ok_or_else(|| StepError::poison(ErrorCode::RecordUndecodable, "a tombstone is no scan"))?;
+    let scan: Scan = decode(value).map_err(|error: WireError| StepError::poison(error.code(), error.to_string()))?;
+    if record.key != key_of(scan.operation, scan.subject_id.as_ref(), scan.request_id).as_bytes() {
+        return Err(StepError::poison(ErrorCode::RecordInvalid, "the record lies under a foreign key"));
+    }
+    let binding = ScanBinding {
+        request_id: scan.request_id,
+        agent: scan.agent.clone(),
+        operation: scan.operation,
+        subject: scan.subject_id.clone(),
+        captured_at: scan.captured_at,
+        valid_until: scan.valid_until,
+    };
+    let reader: Option<ReaderId> = scan.reader.clone();
+    let signature = ScanSignature::new(&binding, reader, sealed_digest(scan.sealed_parts()));
+    let agents = platform.agents.read();
+    agents.verify(&signature, &scan.agent_signature).map_err(|error| match error {
+        VaultError::UnknownAgent => StepError::poison(ErrorCode::AgentUnknown, "the agent is not registered"),
+        _ => StepError::poison(ErrorCode::SignatureInvalid, "the signature does not verify"),
+    })?;
+    let granted = agents.allows(&scan.agent, scan.operation);
+    drop(agents);
+    Ok(Admitted { scan, binding, granted, accepted_at: record.append_time })
+}
+
+/// The key a scan must lie under: everything about one subject in one lane; what is about nobody yet under its own id.
+fn key_of(operation: Operation, subject: Option<&SubjectId>, request: RequestId) -> String {
+    match (operation, subject) {
+        (Operation::Enrol | Operation::Verify | Operation::Delete, Some(subject)) => subject.to_string(),
+        _ => request.to_string(),
+    }
+}
+
+impl Admitted {
+    /// Opens details and samples. Runs on the CPU pool: one key agreement a part.
+    ///
+    /// # Errors
+    /// Poison: sealed to another key or another request, or the parts do not fit together.
+    pub(crate) fn open(&self, platform: &Platform) -> Result<Opened, StepError> {
+        if self.scan.operation.needs_subject() && self.scan.subject_id.is_none() {
+            return Err(StepError::poison(ErrorCode::RecordInvalid, "the operation needs a subject"));
+        }
+        let details = self
+            .scan
+            .details
+            .as_ref()
+            .ok_or_else(|| StepError::poison(ErrorCode::RecordInvalid, "the details are missing"))?;
+        let details: ScanDetails = decode(self.open_part(platform, details)?.expose())
+            .map_err(|error| StepError::poison(ErrorCode::RecordInvalid, error.to_string()))?;
+        let count = self.scan.samples.len();
+        let expected = if self.scan.operation.needs_samples() { 1..=SAMPLES_MAX } else { 0..=0 };
+        if details.formats.len() != count || !expected.contains(&count) {
+            return Err(StepError::poison(ErrorCode::RecordInvalid, "the number of samples does not fit the request"));
+        }
+        let samples = self.scan.samples.iter().map(|part| self.open_part(platform, part));
+        let samples = details.formats.iter().cloned().zip(samples).map(|(format, bytes)| Ok((format, bytes?)));
+        Ok(Opened { samples: samples.collect::<Result<_, StepError>>()?, details })
+    }
+
+    fn open_part(&self, platform: &Platform, part: &SealedPart) -> Result<Sensitive<Vec<u8>>, StepError> {
+        platform
+            .opener
+            .open_sample(&part.key_id, &self.binding, &part.sealed)
+            .map_err(|_| StepError::poison(ErrorCode::CannotBeOpened, "sealed to another key or another request"))
+    }
+}

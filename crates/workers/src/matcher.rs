@@ -1,0 +1,328 @@
+//! The matcher: consumes `scans`; enrols, verifies, extracts and deletes itself, and opens searches for the shards.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ridgeline_domain::{ErrorCode, Liveness, Modality, Operation, Reason, RequestId};
+use ridgeline_fingerprint::Template;
+use ridgeline_flow::{Effect, Event, Judgement, Probe, Request, Sample, handle};
+use ridgeline_ports::{Cas, Record, RowKey};
+use ridgeline_runtime::{Ending, Handler, Poison, StepError, run};
+use ridgeline_vault::{Aad, Purpose, TemplateHeader, TemplateKind, seal_template};
+use ridgeline_wire::message::{Audit, Opened as OpenedSearch, Partials, Probe as ProbeMessage};
+use ridgeline_wire::row::{ScanDetails, TemplateSet, UsedProbeRow, table};
+use ridgeline_wire::{Topic, decode, encode};
+use tokio_util::sync::CancellationToken;
+
+use crate::admit::{Admitted, Opened, admit};
+use crate::answer::{self, Asked, Enclosed};
+use crate::measure::measure;
+use crate::platform::{Platform, WorkerError, cpu_fault, engine, vault_fault, wire_fault};
+use crate::subject::{self, Change, Subject};
+
+/// How often a lost race is gathered again before the record backs off.
+const RACES_MAX: usize = 5;
+/// How long the merger waits for shards.
+const SEARCH_WAIT_MS: i64 = 10_000;
+/// Candidates returned where the caller names no number.
+const TOP_K_DEFAULT: i32 = 10;
+
+/// Runs a matcher until `stop`.
+///
+/// # Errors
+/// When the log refuses for good or a step is fatal; the process should stop.
+pub async fn run_matcher(platform: Arc<Platform>, member: &str, stop: CancellationToken) -> Result<(), WorkerError> {
+    let health = platform.health.component("matcher");
+    let spec = platform.spec("matcher", Topic::Scans, member);
+    let ports = platform.ports("matcher");
+    Ok(run(spec, ports, Arc::new(Matcher { platform }), health, stop).await?)
+}
+
+struct Matcher {
+    platform: Arc<Platform>,
+}
+
+#[async_trait]
+impl Handler for Matcher {
+    async fn handle(&self, record: Arc<Record>) -> Result<Ending, StepError> {
+        let admitted = Arc::new(admit(&self.platform, &record)?);
+        if let Some(row) = answer::find(&self.platform, admitted.scan.request_id).await? {
+            answer::emit(&self.platform, &row).await?;
+            return Ok(Ending::Done);
+        }
+        let (opened, samples) = self.measured(admitted.clone()).await?;
+        for _ in 0..RACES_MAX {
+            if self.attempt(&admitted, &opened, &samples).await? {
+                return Ok(Ending::Done);
+            }
+        }
+        Err(StepError::Retry("other requests keep changing the same rows".to_owned()))
+    }
+
+    async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError> {
+        match admit(&self.platform, &record) {
+            Ok(admitted) => self.fail(&admitted, poison.code).await,
+            Err(_) => self.refuse(&record, poison.code).await,
+        }
+    }
+}
+
+impl Matcher {
+    /// Opens and measures on the CPU pool; nothing of it changes between attempts.
+    async fn measured(&self, admitted: Arc<Admitted>) -> Result<(Opened, Vec<Sample>), StepError> {
+        let platform = self.platform.clone();
+        let work = move || {
+            let opened = admitted.open(&platform)?;
+            let samples = measure(&platform.vault, &opened);
+            Ok((opened, samples))
+        };
+        self.platform.cpu.run(work).await.map_err(cpu_fault)?
+    }
+
+    /// Gather, decide, perform. `false`: a race was lost, gather again.
+    async fn attempt(&self, admitted: &Arc<Admitted>, opened: &Opened, samples: &[Sample]) -> Result<bool, StepError> {
+        let request = request(admitted, &opened.details)?;
+        let current = match &request.subject {
+            Some(subject) if request.operation.needs_subject() => Subject::load(&self.platform, subject).await?,
+            _ => None,
+        };
+        let mut samples = samples.to_vec();
+        self.ask_used(&mut samples).await?;
+        let event = Event::Request { request, samples, enrolled: current.as_ref().map(Subject::enrolled) };
+        let (platform, now) = (self.platform.clone(), admitted.accepted_at);
+        let effects =
+            self.platform.cpu.run(move || handle(&platform.state(now, &engine()), event)).await.map_err(cpu_fault)?;
+        self.perform(admitted, &opened.details, current.as_ref(), effects).await
+    }
+
+    async fn ask_used(&self, samples: &mut [Sample]) -> Result<(), StepError> {
+        for sample in samples {
+            if let Sample::Sealed(sealed) = sample {
+                let row = self.platform.store.get(table::USED_PROBES, &RowKey::single(hex(&sealed.id))).await?;
+                let used: Option<UsedProbeRow> = row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()?;
+                sealed.used_by = used.map(|row| row.request_id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(
+        &self,
+        admitted: &Admitted,
+        details: &ScanDetails,
+        current: Option<&Subject>,
+        effects: Vec<Effect>,
+    ) -> Result<bool, StepError> {
+        let mut enclosed =
+            Enclosed { compared_version: current.map(|current| current.row.version), ..Enclosed::default() };
+        for effect in effects {
+            match effect {
+                Effect::UseProbe(id) => {
+                    if !self.use_probe(id, admitted).await? {
+                        return Ok(false);
+                    }
+                }
+                Effect::Enrol { position, templates } => {
+                    let change = Change::Enrol { position, templates };
+                    let Some(version) = self.change(admitted, details, current, change).await? else {
+                        return Ok(false);
+                    };
+                    enclosed.gallery = Some(version);
+                }
+                Effect::Forget => {
+                    let Some(version) = self.change(admitted, details, current, Change::Forget).await? else {
+                        return Ok(false);
+                    };
+                    enclosed.gallery = Some(version);
+                }
+                Effect::Return(template) => enclosed.template = Some(self.sealed(admitted, &template)?),
+                Effect::Search(probes) => {
+                    self.search(admitted, details, &probes).await?;
+                    return Ok(true);
+                }
+                Effect::Decide(judgement) => {
+                    let asked = asked(admitted, Some(details));
+                    answer::settle(&self.platform, &asked, &judgement, std::mem::take(&mut enclosed)).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        Err(StepError::poison(ErrorCode::Internal, "a request was left without a decision"))
+    }
+
+    /// Marks a sealed probe as used by this request. `false`: another request was faster.
+    async fn use_probe(&self, id: [u8; 16], admitted: &Admitted) -> Result<bool, StepError> {
+        let own = UsedProbeRow { request_id: admitted.scan.request_id };
+        let value = encode(&own).map_err(wire_fault)?.into();
+        let expires = Some(admitted.accepted_at.plus(ridgeline_domain::DurationMs::from_days(1)));
+        match self.platform.store.insert_new(table::USED_PROBES, &RowKey::single(hex(&id)), value, expires).await? {
+            Cas::Applied(_) => Ok(true),
+            Cas::Conflict(Some(row)) => Ok(decode::<UsedProbeRow>(&row.value).map_err(wire_fault)? == own),
+            Cas::Conflict(None) => Ok(false),
+        }
+    }
+
+    async fn change(
+        &self,
+        admitted: &Admitted,
+        details: &ScanDetails,
+        current: Option<&Subject>,
+        change: Change,
+    ) -> Result<Option<(ridgeline_domain::SubjectId, i64)>, StepError> {
+        let Some(subject) = &admitted.scan.subject_id else {
+            return Err(StepError::poison(ErrorCode::RecordInvalid, "the operation needs a subject"));
+        };
+        let id = admitted.scan.request_id;
+        let version =
+            subject::write(&self.platform, id, subject, current, (change, details), admitted.accepted_at).await?;
+        Ok(version.map(|version| (subject.clone(), i64::try_from(version.0).unwrap_or(i64::MAX))))
+    }
+
+    fn sealed(&self, admitted: &Admitted, template: &Template) -> Result<Vec<u8>, StepError> {
+        let kind =
+            if admitted.scan.operation == Operation::Enrol { TemplateKind::Reference } else { TemplateKind::Probe };
+        let header = TemplateHeader {
+            kind,
+            id: *admitted.scan.request_id.as_bytes(),
+            subject: admitted.scan.subject_id.clone(),
+            made_at: admitted.accepted_at,
+            engine: engine(),
+        };
+        seal_template(&self.platform.vault, &header, &template.to_bytes(), &*self.platform.entropy)
+            .map_err(|e| vault_fault(&e))
+    }
+
+    /// Announces the search to the merger, then hands the probe to every shard.
+    async fn search(&self, admitted: &Admitted, details: &ScanDetails, probes: &[Probe]) -> Result<(), StepError> {
+        let id = admitted.scan.request_id;
+        let ends = self.platform.log.end_offsets(&Topic::Gallery.name(&self.platform.prefix)).await?;
+        let gallery_offsets: Vec<_> = ends.iter().map(|end| i64::try_from(end.0).unwrap_or(i64::MAX)).collect();
+        let opened = opened_search(admitted, details, probes, gallery_offsets.clone());
+        let partials = Partials { request_id: id, opened: Some(opened), partial: None };
+        let appended =
+            self.platform.publish(Topic::Partials, &id.to_string(), format!("{id}:opened"), &partials).await?;
+        let templates =
+            probes.iter().map(|probe| subject::stored(details.position, probe, admitted.accepted_at)).collect();
+        let set = encode(&TemplateSet { templates }).map_err(wire_fault)?;
+        let template = self
+            .platform
+            .vault
+            .seal(Purpose::Topic, &probe_aad(id), &set, &*self.platform.entropy)
+            .map_err(|e| vault_fault(&e))?;
+        let probe = ProbeMessage {
+            request_id: id,
+            mode: "identify".to_owned(),
+            engine: engine(),
+            deadline: appended.append_time.plus(ridgeline_domain::DurationMs(SEARCH_WAIT_MS)),
+            gallery_offsets,
+            filter: details.filter.clone(),
+            top_k: details.top_k.unwrap_or(TOP_K_DEFAULT),
+            template,
+        };
+        self.platform.publish(Topic::Probes, &id.to_string(), format!("{id}:probe"), &probe).await?;
+        Ok(())
+    }
+
+    /// A record that was signed and can never be processed: the asker learns that it failed.
+    async fn fail(&self, admitted: &Admitted, code: ErrorCode) -> Result<(), StepError> {
+        if let Some(row) = answer::find(&self.platform, admitted.scan.request_id).await? {
+            return answer::emit(&self.platform, &row).await;
+        }
+        let reason = if code == ErrorCode::Internal { Reason::Internal } else { Reason::Undecodable };
+        let judgement = Judgement::failed(reason, admitted.scan.subject_id.clone());
+        answer::settle(&self.platform, &asked(admitted, None), &judgement, Enclosed::default()).await
+    }
+
+    /// A record nobody vouches for: nothing is stored under its id, the refusal is audited.
+    async fn refuse(&self, record: &Record, code: ErrorCode) -> Result<(), StepError> {
+        let place = format!("{}-{}-{}", record.topic, record.partition.0, record.offset.0);
+        let audit = Audit {
+            event_id: format!("{place}:refused"),
+            event_type: "record.refused".to_owned(),
+            occurred_at: record.append_time,
+            request_id: None,
+            actor: "unverified".to_owned(),
+            reader: None,
+            subject_id: None,
+            operation: None,
+            outcome: "refused".to_owned(),
+            reason: Some(code.to_string()),
+            details: None,
+        };
+        self.platform.publish(Topic::Audit, &place, audit.event_id.clone(), &audit).await?;
+        Ok(())
+    }
+}
+
+/// Where a probe's templates lie on the `probes` topic.
+pub(crate) fn probe_aad(id: RequestId) -> Aad {
+    Aad::new("probes", &id.to_string(), "template")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn asked(admitted: &Admitted, details: Option<&ScanDetails>) -> Asked {
+    let scan = &admitted.scan;
+    Asked {
+        id: scan.request_id,
+        operation: scan.operation,
+        modality: details.map_or(Modality::Fingerprint, |details| details.modality),
+        agent: scan.agent.clone(),
+        reader: scan.reader.clone(),
+        subject: scan.subject_id.clone(),
+        api_key: details.and_then(|details| details.api_key.clone()),
+        session_requested: details.is_some_and(|details| details.session_requested),
+        valid_until: scan.valid_until,
+        accepted_at: admitted.accepted_at,
+    }
+}
+
+fn request(admitted: &Admitted, details: &ScanDetails) -> Result<Request, StepError> {
+    let threshold = details.threshold_confidence.map(ridgeline_domain::Confidence::new);
+    if details.dedup || details.filter.is_some() {
+        return Err(StepError::poison(
+            ErrorCode::NotImplemented,
+            "duplicate search and gallery filters are not available",
+        ));
+    }
+    Ok(Request {
+        id: admitted.scan.request_id,
+        operation: admitted.scan.operation,
+        subject: admitted.scan.subject_id.clone(),
+        position: details.position,
+        captured_at: admitted.scan.captured_at,
+        valid_until: admitted.scan.valid_until,
+        granted: admitted.granted,
+        strict: details.strict_quality,
+        threshold,
+    })
+}
+
+fn opened_search(
+    admitted: &Admitted,
+    details: &ScanDetails,
+    probes: &[Probe],
+    gallery_offsets: Vec<i64>,
+) -> OpenedSearch {
+    let scan = &admitted.scan;
+    OpenedSearch {
+        mode: "identify".to_owned(),
+        operation: scan.operation,
+        modality: details.modality,
+        agent: scan.agent.clone(),
+        reader: scan.reader.clone(),
+        api_key: details.api_key.clone(),
+        engine: engine(),
+        quality: probes.iter().map(|probe| i32::from(probe.quality())).collect(),
+        liveness: Liveness::NotAssessed,
+        threshold_confidence: details.threshold_confidence,
+        top_k: details.top_k.unwrap_or(TOP_K_DEFAULT).clamp(1, 100),
+        accepted_at: admitted.accepted_at,
+        valid_until: scan.valid_until,
+        session_requested: details.session_requested,
+        gallery_offsets,
+        wait_ms: SEARCH_WAIT_MS,
+    }
+}

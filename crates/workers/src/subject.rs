@@ -1,0 +1,205 @@
+//! A subject's row: read, changed under its version, published whole.
+
+use ridgeline_domain::{RequestId, SubjectId, Timestamp};
+use ridgeline_fingerprint::{ENGINE_VERSION, Template};
+use ridgeline_flow::{Enrolled, EnrolledTemplate, Probe};
+use ridgeline_ports::{Cas, RowKey, Version};
+use ridgeline_runtime::StepError;
+use ridgeline_vault::{Aad, Purpose};
+use ridgeline_wire::message::Gallery;
+use ridgeline_wire::row::{EnrolledPosition, Metadata, ScanDetails, StoredTemplate, SubjectRow, TemplateSet, table};
+use ridgeline_wire::{Topic, decode, encode};
+
+use crate::platform::{Platform, engine, vault_fault, wire_fault};
+
+/// A redelivered request finds its own mark among so many; records of one subject run in order, so one would do.
+const MARKS_MAX: usize = 32;
+
+/// A subject as stored.
+pub(crate) struct Subject {
+    pub(crate) row: SubjectRow,
+    pub(crate) version: Version,
+    pub(crate) set: TemplateSet,
+}
+
+/// What is about to be written.
+pub(crate) enum Change {
+    /// These templates replace those of their finger.
+    Enrol { position: ridgeline_domain::Position, templates: Vec<Probe> },
+    /// All templates go.
+    Forget,
+}
+
+fn aad(subject: &SubjectId, column: &str) -> Aad {
+    Aad::new(table::SUBJECTS.name, subject.as_str(), column)
+}
+
+impl Subject {
+    /// Reads a subject, forgotten ones included.
+    pub(crate) async fn load(platform: &Platform, subject: &SubjectId) -> Result<Option<Self>, StepError> {
+        let Some(stored) = platform.store.get(table::SUBJECTS, &RowKey::single(subject.as_str())).await? else {
+            return Ok(None);
+        };
+        let row: SubjectRow = decode(&stored.value).map_err(wire_fault)?;
+        let set = platform
+            .vault
+            .open(Purpose::Template, &aad(subject, "templates"), &row.templates)
+            .map_err(|e| vault_fault(&e))?;
+        let set = decode(set.expose()).map_err(wire_fault)?;
+        Ok(Some(Self { row, version: stored.version, set }))
+    }
+
+    /// What deciding code sees of it.
+    pub(crate) fn enrolled(&self) -> Enrolled {
+        let templates = self.set.templates.iter().map(|stored| EnrolledTemplate {
+            position: stored.position,
+            image_digest: stored.image_digest.clone(),
+            template: usable(&stored.template),
+        });
+        Enrolled { templates: templates.collect(), marks: self.row.marks.clone() }
+    }
+
+    /// Whether this request already changed the row.
+    pub(crate) fn has_mark(&self, request: RequestId) -> bool {
+        self.row.marks.contains(&request)
+    }
+}
+
+/// A template of this engine's version; others are not comparable.
+pub(crate) fn usable(bytes: &[u8]) -> Option<Template> {
+    Template::from_bytes(bytes).ok().filter(|template| template.engine_version() == ENGINE_VERSION)
+}
+
+pub(crate) fn stored(position: ridgeline_domain::Position, probe: &Probe, enrolled_at: Timestamp) -> StoredTemplate {
+    StoredTemplate {
+        position,
+        quality: i32::from(probe.quality()),
+        engine: engine(),
+        enrolled_at,
+        image_digest: probe.image_digest.map(|digest| digest.to_vec()).unwrap_or_default(),
+        template: probe.template.to_bytes(),
+    }
+}
+
+/// Writes the change under the version that was read. `None`: another request was faster, gather again.
+pub(crate) async fn write(
+    platform: &Platform,
+    request: RequestId,
+    subject: &SubjectId,
+    current: Option<&Subject>,
+    change: (Change, &ScanDetails),
+    now: Timestamp,
+) -> Result<Option<Version>, StepError> {
+    if let Some(current) = current.filter(|current| current.has_mark(request)) {
+        return Ok(Some(current.version));
+    }
+    let row = changed(platform, request, subject, current, change, now)?;
+    let key = RowKey::single(subject.as_str());
+    let value = encode(&row).map_err(wire_fault)?.into();
+    let outcome = match current {
+        None => platform.store.insert_new(table::SUBJECTS, &key, value, None).await?,
+        Some(current) => platform.store.replace(table::SUBJECTS, &key, current.version, value, None).await?,
+    };
+    match outcome {
+        Cas::Applied(version) => Ok(Some(version)),
+        Cas::Conflict(_) => Ok(None),
+    }
+}
+
+fn changed(
+    platform: &Platform,
+    request: RequestId,
+    subject: &SubjectId,
+    current: Option<&Subject>,
+    (change, details): (Change, &ScanDetails),
+    now: Timestamp,
+) -> Result<SubjectRow, StepError> {
+    let seal = |column, plaintext: &[u8]| {
+        platform
+            .vault
+            .seal(Purpose::Template, &aad(subject, column), plaintext, &*platform.entropy)
+            .map_err(|e| vault_fault(&e))
+    };
+    let kept = current.map(|current| current.set.templates.clone()).unwrap_or_default();
+    let mut metadata = current.and_then(|current| current.row.metadata.clone());
+    let (set, deleted) = match change {
+        Change::Forget => {
+            metadata = None;
+            (TemplateSet::default(), true)
+        }
+        Change::Enrol { position, templates } => {
+            let others = kept.into_iter().filter(|template| template.position != position);
+            let templates = others.chain(templates.iter().map(|probe| stored(position, probe, now))).collect();
+            if !details.metadata.is_empty() {
+                let entries = Metadata { entries: details.metadata.clone() };
+                metadata = Some(seal("metadata", &encode(&entries).map_err(wire_fault)?)?);
+            }
+            (TemplateSet { templates }, false)
+        }
+    };
+    let mut marks = current.map(|current| current.row.marks.clone()).unwrap_or_default();
+    marks.push(request);
+    marks.drain(..marks.len().saturating_sub(MARKS_MAX));
+    Ok(SubjectRow {
+        subject_id: subject.clone(),
+        version: current.map_or(0, |current| current.row.version) + 1,
+        deleted,
+        engine: engine(),
+        positions: positions(&set),
+        templates: seal("templates", &encode(&set).map_err(wire_fault)?)?,
+        metadata,
+        marks,
+        created_at: current.map_or(now, |current| current.row.created_at),
+        updated_at: now,
+    })
+}
+
+fn positions(set: &TemplateSet) -> Vec<EnrolledPosition> {
+    let mut positions: Vec<EnrolledPosition> = Vec::new();
+    for template in &set.templates {
+        match positions.iter_mut().find(|known| known.position == template.position) {
+            Some(known) => {
+                known.quality = known.quality.max(template.quality);
+                known.templates += 1;
+            }
+            None => positions.push(EnrolledPosition {
+                position: template.position,
+                quality: template.quality,
+                templates: 1,
+                enrolled_at: template.enrolled_at,
+            }),
+        }
+    }
+    positions
+}
+
+/// Publishes the subject's whole set from its row; a forgotten subject becomes a tombstone. A replay publishes the row of today.
+pub(crate) async fn publish(platform: &Platform, subject: &SubjectId) -> Result<(), StepError> {
+    let Some(current) = Subject::load(platform, subject).await? else { return Ok(()) };
+    let id = format!("{subject}:gallery:{}", current.row.version);
+    let value = if current.row.deleted {
+        None
+    } else {
+        let set = encode(&current.set).map_err(wire_fault)?;
+        let templates = platform
+            .vault
+            .seal(Purpose::Topic, &gallery_aad(subject), &set, &*platform.entropy)
+            .map_err(|e| vault_fault(&e))?;
+        let gallery = Gallery {
+            subject_id: subject.clone(),
+            version: current.row.version,
+            engine: current.row.engine.clone(),
+            updated_at: current.row.updated_at,
+            attributes: None,
+            templates,
+        };
+        Some(encode(&gallery).map_err(wire_fault)?)
+    };
+    platform.publish_bytes(Topic::Gallery, subject.as_str(), id, value).await?;
+    Ok(())
+}
+
+/// Where a subject's templates lie on the `gallery` topic.
+pub(crate) fn gallery_aad(subject: &SubjectId) -> Aad {
+    Aad::new("gallery", subject.as_str(), "templates")
+}
