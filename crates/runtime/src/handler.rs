@@ -35,6 +35,9 @@ pub trait Handler: Send + Sync + 'static {
     async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError>;
 
     /// These partitions are no longer ours (or start anew): drop what is in memory about them.
+    ///
+    /// Called when they go, and once more when the last attempt that was cut off there has ended; nothing of a new
+    /// assignment starts before that.
     fn released(&self, partitions: &[Partition]) {
         let _ = partitions;
     }

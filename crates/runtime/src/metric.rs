@@ -53,8 +53,8 @@ table! {
         "Results dropped because their partition had gone.";
     RETRIES = "ridgeline_retries_total", Counter, Count, ["topic", "role"],
         "Attempts that failed and are made again.";
-    LANES_WAITING = "ridgeline_lanes_waiting", Gauge, Count, ["topic", "role"],
-        "Lanes that back off after a failed attempt.";
+    LANES_RETRYING = "ridgeline_lanes_retrying", Gauge, Count, ["topic", "role"],
+        "Lanes whose front has failed and is being tried again.";
     DEAD_LETTERS = "ridgeline_dead_letters_total", Counter, Count, ["topic", "role", "code"],
         "Records written to the dead letters, by error code.";
     PANICS = "ridgeline_panics_total", Counter, Count, ["topic", "role"],

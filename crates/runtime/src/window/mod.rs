@@ -7,7 +7,8 @@
 //! * *holds*: records that are neither finished nor running until their key is released.
 //!
 //! Each handing over of a partition has an epoch. What was started under an earlier one is a *ghost*: its result is dropped,
-//! but its lane stays closed until it has ended, so that two runs of one key never overlap inside a process.
+//! but nothing of its partition starts until it has ended. So two runs of one key never overlap inside a process, and what
+//! a handler keeps in memory about a partition is dropped before the partition is worked on again.
 
 mod part;
 #[cfg(test)]
@@ -36,9 +37,10 @@ pub struct Window {
     ready: VecDeque<LaneId>,
     ready_timers: VecDeque<LaneId>,
     deadlines: BTreeSet<(Timestamp, Partition, Bytes)>,
-    ghosts: HashMap<(Partition, Bytes), Vec<Ticket>>,
+    ghosts: HashMap<Partition, Vec<Ticket>>,
+    released: Vec<Partition>,
     running: usize,
-    waiting: usize,
+    retrying: usize,
     bytes: usize,
 }
 
@@ -49,7 +51,7 @@ impl fmt::Debug for Window {
             .field("partitions", &self.partitions())
             .field("unfinished", &self.unfinished())
             .field("running", &self.running)
-            .field("waiting", &self.waiting)
+            .field("retrying", &self.retrying)
             .finish_non_exhaustive()
     }
 }
@@ -65,8 +67,9 @@ impl Window {
             ready_timers: VecDeque::new(),
             deadlines: BTreeSet::new(),
             ghosts: HashMap::new(),
+            released: Vec::new(),
             running: 0,
-            waiting: 0,
+            retrying: 0,
             bytes: 0,
         }
     }
@@ -188,7 +191,7 @@ impl Window {
         lane.attempts = lane.attempts.saturating_add(1);
         lane.poison = poison;
         let attempts = lane.attempts;
-        self.waiting += 1;
+        self.retrying += usize::from(attempts == 1);
         if let Work::Timer(key) = &ticket.work
             && let Some(hold) = self.live(ticket.partition, ticket.epoch).and_then(|part| part.holds.get_mut(key))
         {
@@ -202,7 +205,6 @@ impl Window {
         let Some(part) = self.live(ticket.partition, ticket.epoch) else { return };
         let Some(lane) = part.head_is(&ticket.lane, &ticket.work, Head::Waiting) else { return };
         lane.head = Head::Ready;
-        self.waiting -= 1;
         self.make_ready(ticket.partition, ticket.epoch, ticket.lane.clone());
     }
 
@@ -275,14 +277,11 @@ impl Window {
             offsets.extend(part.progress().map(|low| (*partition, low)));
             self.bytes -= part.bytes;
             for (lane, found) in part.lanes {
-                match (found.head, found.queue.front()) {
-                    (Head::Waiting, _) => self.waiting -= 1,
-                    (Head::Running, Some(work)) => {
-                        let ticket =
-                            Ticket { partition: *partition, epoch: part.epoch, lane: lane.clone(), work: work.clone() };
-                        self.ghosts.entry((*partition, lane)).or_default().push(ticket);
-                    }
-                    (Head::Ready | Head::Running, _) => {}
+                self.retrying -= usize::from(found.attempts > 0);
+                if let (Head::Running, Some(work)) = (found.head, found.queue.front()) {
+                    let (partition, work) = (*partition, work.clone());
+                    let ghost = Ticket { partition, epoch: part.epoch, lane, work };
+                    self.ghosts.entry(partition).or_default().push(ghost);
                 }
             }
         }
@@ -290,6 +289,12 @@ impl Window {
         self.ready_timers.retain(|(partition, _, _)| !partitions.contains(partition));
         self.deadlines.retain(|(_, partition, _)| !partitions.contains(partition));
         offsets
+    }
+
+    /// Partitions whose last ghost has ended since this was last asked. Each must be released again before the next start:
+    /// the ghost may have left something in memory after the first time.
+    pub fn take_released(&mut self) -> Vec<Partition> {
+        std::mem::take(&mut self.released)
     }
 
     /// Which partitions must be paused or read again. Answers each change once.
@@ -321,10 +326,10 @@ impl Window {
         self.running
     }
 
-    /// Lanes that back off.
+    /// Lanes whose front has failed and is being tried again.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting
+    pub fn retrying(&self) -> usize {
+        self.retrying
     }
 
     /// Partitions that are paused.
@@ -353,16 +358,15 @@ impl Window {
         self.parts.get_mut(&partition).filter(|part| part.epoch == epoch)
     }
 
-    /// Puts a lane whose front is ready where it will be started, unless its partition is being given back or a ghost
-    /// still runs in it.
+    /// Puts a lane whose front is ready where it will be started, unless its partition is being given back or has ghosts.
     fn make_ready(&mut self, partition: Partition, epoch: u64, lane: Bytes) {
-        let id = (partition, lane);
+        if self.ghosts.contains_key(&partition) {
+            return;
+        }
         let Some(part) = self.parts.get(&partition).filter(|part| !part.draining) else { return };
-        let front =
-            part.lanes.get(&id.1).filter(|_| !self.ghosts.contains_key(&id)).and_then(|lane| lane.queue.front());
-        match front {
-            Some(Work::Timer(_)) => self.ready_timers.push_back((partition, epoch, id.1)),
-            Some(Work::Record(_)) => self.ready.push_back((partition, epoch, id.1)),
+        match part.lanes.get(&lane).and_then(|lane| lane.queue.front()) {
+            Some(Work::Timer(_)) => self.ready_timers.push_back((partition, epoch, lane)),
+            Some(Work::Record(_)) => self.ready.push_back((partition, epoch, lane)),
             None => {}
         }
     }
@@ -423,25 +427,30 @@ impl Window {
     /// Opens the lane of an ended run for what stands behind it.
     fn advance(&mut self, ticket: &Ticket) {
         let Some(part) = self.live(ticket.partition, ticket.epoch) else { return };
-        if part.advance(&ticket.lane) {
+        let had_failed = part.lanes.get(&ticket.lane).is_some_and(|lane| lane.attempts > 0);
+        let has_next = part.advance(&ticket.lane);
+        self.retrying -= usize::from(had_failed);
+        if has_next {
             self.make_ready(ticket.partition, ticket.epoch, ticket.lane.clone());
         }
     }
 
     fn end_ghost(&mut self, ticket: &Ticket) {
-        let id = (ticket.partition, ticket.lane.clone());
-        let Some(ghosts) = self.ghosts.get_mut(&id) else { return };
+        let partition = ticket.partition;
+        let Some(ghosts) = self.ghosts.get_mut(&partition) else { return };
         let Some(at) = ghosts.iter().position(|ghost| ghost == ticket) else { return };
         ghosts.swap_remove(at);
         self.running -= 1;
         if !ghosts.is_empty() {
             return;
         }
-        self.ghosts.remove(&id);
-        let Some(part) = self.parts.get(&ticket.partition) else { return };
-        let epoch = part.epoch;
-        if part.lanes.get(&ticket.lane).is_some_and(|lane| lane.head == Head::Ready) {
-            self.make_ready(ticket.partition, epoch, ticket.lane.clone());
+        self.ghosts.remove(&partition);
+        self.released.push(partition);
+        let Some(part) = self.parts.get(&partition) else { return };
+        let (epoch, mut lanes) = (part.epoch, part.ready_lanes());
+        lanes.sort_unstable();
+        for (_, lane) in lanes {
+            self.make_ready(partition, epoch, lane);
         }
     }
 }

@@ -148,6 +148,12 @@ impl Part {
         true
     }
 
+    /// The lanes whose front is ready, each with that front.
+    pub(super) fn ready_lanes(&self) -> Vec<(Work, Bytes)> {
+        let ready = self.lanes.iter().filter(|(_, lane)| lane.head == Head::Ready);
+        ready.filter_map(|(name, lane)| Some((lane.queue.front()?.clone(), name.clone()))).collect()
+    }
+
     /// The lane, if its front is this work in this state.
     pub(super) fn head_is(&mut self, lane: &Bytes, work: &Work, head: Head) -> Option<&mut Lane> {
         self.lanes.get_mut(lane).filter(|found| found.head == head && found.queue.front() == Some(work))

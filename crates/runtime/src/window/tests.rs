@@ -109,6 +109,7 @@ struct Entry {
     lane: Bytes,
     work: Work,
     state: State,
+    failed: bool,
 }
 
 impl Entry {
@@ -164,7 +165,9 @@ impl ModelPart {
 
     fn set(&mut self, ticket: &Ticket, from: State, to: State) {
         let found = self.entries.iter_mut().find(|entry| entry.work == ticket.work && entry.state == from);
-        found.expect("the model has what the window started").state = to;
+        let found = found.expect("the model has what the window started");
+        found.state = to;
+        found.failed |= to == State::Waiting;
     }
 }
 
@@ -295,7 +298,12 @@ impl World {
         }
         assert_eq!(offered, Offer::Accepted);
         part.next = offset + 1;
-        part.entries.push(Entry { lane: lane_of(key), work: Work::Record(Offset(offset)), state: State::Ready });
+        part.entries.push(Entry {
+            lane: lane_of(key),
+            work: Work::Record(Offset(offset)),
+            state: State::Ready,
+            failed: false,
+        });
     }
 
     fn deliver_old(&mut self, partition: u32, back: u64) {
@@ -311,17 +319,16 @@ impl World {
         }
     }
 
-    fn ghost_in(&self, partition: u32, lane: &Bytes) -> bool {
+    fn has_ghosts(&self, partition: u32) -> bool {
         let live = self.model.get(&partition).map(|part| part.epoch);
-        let same_lane = |ticket: &&Ticket| ticket.partition.0 == partition && ticket.lane == *lane;
-        self.running.iter().filter(same_lane).any(|ticket| Some(ticket.epoch) != live)
+        self.running.iter().any(|ticket| ticket.partition.0 == partition && Some(ticket.epoch) != live)
     }
 
     fn startable(&self, timers: bool) -> BTreeSet<(u32, Work)> {
         let parts = self.model.iter();
         parts
             .flat_map(|(partition, part)| part.startable(timers).into_iter().map(move |entry| (*partition, entry)))
-            .filter(|(partition, entry)| !self.ghost_in(*partition, &entry.lane))
+            .filter(|(partition, _)| !self.has_ghosts(*partition))
             .map(|(partition, entry)| (partition, entry.work.clone()))
             .collect()
     }
@@ -409,6 +416,9 @@ impl World {
             }
         }
         assert_eq!(self.window.finish(ticket), None, "a result counts once");
+        let released = !is_live && !self.has_ghosts(partition);
+        let expected = if released { vec![Partition(partition)] } else { Vec::new() };
+        assert_eq!(self.window.take_released(), expected, "told once, with the last ghost");
     }
 
     /// Answers the offsets that this finished.
@@ -476,7 +486,8 @@ impl World {
             for (key, hold) in due {
                 hold.deadline = None;
                 if !std::mem::replace(&mut hold.timer_queued, true) {
-                    let entry = Entry { lane: key.clone(), work: Work::Timer(key.clone()), state: State::Ready };
+                    let entry =
+                        Entry { lane: key.clone(), work: Work::Timer(key.clone()), state: State::Ready, failed: false };
                     part.entries.push(entry);
                 }
             }
@@ -526,8 +537,8 @@ impl World {
         let expected: Vec<_> = self.model.iter().map(|(partition, part)| (*partition, part.low_water())).collect();
         assert_eq!(lows, expected, "low-water marks");
         assert_eq!(self.window.running(), self.running.len());
-        let waits = |part: &ModelPart| part.entries.iter().filter(|entry| entry.state == State::Waiting).count();
-        assert_eq!(self.window.waiting(), self.model.values().map(waits).sum::<usize>());
+        let failed = |part: &ModelPart| part.entries.iter().filter(|entry| entry.failed && entry.holds_lane()).count();
+        assert_eq!(self.window.retrying(), self.model.values().map(failed).sum::<usize>());
         let unfinished = |part: &ModelPart| {
             let records = part.entries.iter().filter(|entry| matches!(entry.work, Work::Record(_)));
             records.filter(|entry| entry.state != State::Ended).count()
@@ -555,7 +566,7 @@ impl World {
 
     /// From any state: the partitions come back, nothing fails any more, and everything ends.
     fn settle(&mut self) {
-        for ticket in std::mem::take(&mut self.running) {
+        while let Some(ticket) = self.running.pop() {
             self.end(&ticket, How::Retry);
         }
         for partition in 0..PARTITIONS {
@@ -574,7 +585,7 @@ impl World {
             let end = self.log(partition).last().map_or(0, |(offset, _)| offset + 1);
             assert!(*self.broker(partition) >= end, "D-3: every record has ended");
         }
-        assert_eq!((self.window.running(), self.window.unfinished(), self.window.waiting()), (0, 0, 0));
+        assert_eq!((self.window.running(), self.window.unfinished(), self.window.retrying()), (0, 0, 0));
         assert!(self.window.has_room() && self.window.ghosts.is_empty() && self.window.bytes == 0);
     }
 }
@@ -636,14 +647,15 @@ fn a_retrying_record_holds_its_lane_only_and_keeps_its_poison() {
 }
 
 #[test]
-fn a_ghost_keeps_its_lane_closed_until_it_has_ended() {
+fn a_ghost_keeps_its_partition_closed_until_it_has_ended() {
     let mut window = open_window(Limits::default());
     offer(&mut window, 0, 7);
     let ghost = window.next_runnable().unwrap();
     window.open(Assignment { partition: Partition(0), epoch: 2, start: Offset(0) });
     assert_eq!(window.offer(record(0, 0, 7), 2, lane_of(7)), Offer::Accepted);
+    assert_eq!(window.offer(record(0, 1, 8), 2, lane_of(8)), Offer::Accepted);
     assert!(window.next_runnable().is_none(), "the run of the lost epoch has not ended");
-    assert_eq!(window.finish(&ghost.ticket), None);
+    assert_eq!((window.finish(&ghost.ticket), window.take_released()), (None, vec![Partition(0)]));
     let job = window.next_runnable().unwrap();
     assert_eq!(job.ticket.epoch, 2);
     assert_eq!(window.finish(&job.ticket), Some(1));

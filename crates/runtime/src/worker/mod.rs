@@ -81,6 +81,7 @@ pub async fn run<H: Handler>(
         drain_until: None,
         failure: None,
         last_retry: String::new(),
+        was_retrying: false,
         next_tick: Instant::now(),
         spec,
         clock: ports.clock,
@@ -153,6 +154,7 @@ struct Worker<H> {
     failure: Option<RuntimeError>,
     /// Why the last retried attempt failed, for health.
     last_retry: String,
+    was_retrying: bool,
     next_tick: Instant,
     deliveries: mpsc::Receiver<Delivery>,
     control: mpsc::UnboundedReceiver<Control>,
@@ -199,6 +201,10 @@ impl<H: Handler> Worker<H> {
         self.chores.pauses(self.window.pauses());
         if let Some(offsets) = self.chores.may_commit(now).then(|| self.window.committable()) {
             self.chores.commit(offsets);
+        }
+        let is_retrying = self.window.retrying() > 0;
+        if std::mem::replace(&mut self.was_retrying, is_retrying) != is_retrying {
+            self.mind_health();
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;

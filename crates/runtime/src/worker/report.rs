@@ -54,7 +54,7 @@ impl<H: Handler> Worker<H> {
         let count = |count: usize| approximate(u64::try_from(count).unwrap_or(u64::MAX));
         self.meters.running.set(count(self.window.running()));
         self.meters.unfinished.set(count(self.window.unfinished()));
-        self.meters.waiting.set(count(self.window.waiting()));
+        self.meters.retrying.set(count(self.window.retrying()));
         self.meters.owned.set(count(self.window.partitions().len()));
         self.meters.paused.set(count(self.window.paused()));
         self.meters.fuse_blown.set(if self.fuse.is_blown() { 1.0 } else { 0.0 });
@@ -62,15 +62,16 @@ impl<H: Handler> Worker<H> {
         self.meters.oldest.set(approximate(u64::try_from(age).unwrap_or(0)) / 1_000.0);
     }
 
+    /// Reports the worst that is true now.
     pub(super) fn mind_health(&self) {
-        let (waiting, paused) = (self.window.waiting(), self.window.paused());
+        let (retrying, paused) = (self.window.retrying(), self.window.paused());
         if self.failure.is_some() {
             return;
         }
         if self.fuse.is_blown() {
             self.health.set(HealthState::Unhealthy, "almost every record is poison; consumption is paused");
-        } else if waiting > 0 {
-            let reason = format!("{waiting} keys are being retried; last failure: {}", self.last_retry);
+        } else if retrying > 0 {
+            let reason = format!("{retrying} keys are being retried; last failure: {}", self.last_retry);
             self.health.set(HealthState::Degraded, &reason);
         } else if paused > 0 {
             self.health

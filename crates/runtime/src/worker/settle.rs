@@ -18,6 +18,10 @@ impl<H: Handler> Worker<H> {
             }
             next = self.flight.try_next();
         }
+        let released = self.window.take_released();
+        if !released.is_empty() {
+            self.deps.handler.released(&released);
+        }
     }
 
     /// Books an ended attempt. `None`: its partition has gone, nothing happened.
@@ -38,13 +42,13 @@ impl<H: Handler> Worker<H> {
             Some(Outcome::Buried(poison)) => return self.buried(ticket, &poison),
             Some(Outcome::Retry { reason, poison }) => {
                 let attempts = self.window.retry(ticket, poison)?;
-                return Some(self.back_off(ticket, attempts, reason));
+                return self.back_off(ticket, attempts, reason);
             }
             Some(Outcome::Fatal(reason)) => return self.fatal(ticket, reason),
             // Only what has lost its partition is aborted; should a task end so otherwise, its work is made again.
             None => {
                 let attempts = self.window.retry(ticket, None)?;
-                return Some(self.back_off(ticket, attempts, "the attempt was cut off".to_owned()));
+                return self.back_off(ticket, attempts, "the attempt was cut off".to_owned());
             }
         };
         self.meters.done.increment(u64::try_from(finished).unwrap_or(0));
@@ -65,13 +69,13 @@ impl<H: Handler> Worker<H> {
         Some(())
     }
 
-    fn back_off(&mut self, ticket: &Ticket, attempts: u32, reason: String) {
+    fn back_off(&mut self, ticket: &Ticket, attempts: u32, reason: String) -> Option<()> {
         let delay = delay(&self.spec.limits, ticket, attempts);
         tracing::warn!(role = self.spec.role, ?ticket, attempts, ?delay, reason, "will be tried again");
         self.meters.retries.increment(1);
         self.backoffs.add(Instant::now() + delay, ticket.clone());
         self.last_retry = reason;
-        self.mind_health();
+        Some(())
     }
 
     fn fatal(&mut self, ticket: &Ticket, reason: String) -> Option<()> {
