@@ -66,12 +66,16 @@ impl Extractor for Classical {
 
     fn extract(&self, image: &GreyImage) -> Result<Extraction, ExtractError> {
         let plane = at_working_resolution(image)?;
-        let fields = field::estimate(&plane);
+        let mut fields = field::estimate(&plane);
         let area = fields.foreground.data.iter().filter(|set| **set).count();
         if area < MIN_AREA_BLOCKS {
             return Err(ExtractError::NotAFingerprint);
         }
         let periods = frequency::estimate(&plane, &fields);
+        // Ridges once enhanced show their orientation more reliably than the raw image does.
+        let draft = gabor::enhance(&plane, &fields, &periods.period);
+        let drawn = field::estimate(&redrawn(&draft, &fields.contrast));
+        (fields.cos2, fields.sin2) = (drawn.cos2, drawn.sin2);
         let enhanced = gabor::enhance(&plane, &fields, &periods.period);
         let clarity = minutiae::clarity(&enhanced, &fields);
         let seen = Impression { fields, periods, clarity };
@@ -80,7 +84,7 @@ impl Extractor for Classical {
         }
         let mut found = minutiae::find(&enhanced, &seen.fields, &seen.periods, &seen.clarity);
         found.retain(|m| usize::from(m.x) < plane.width && usize::from(m.y) < plane.height);
-        if !plausible_count(found.len(), area) {
+        if !seen.is_plausible_count(found.len(), area) {
             return Err(ExtractError::NotAFingerprint);
         }
         let quality = seen.quality(&found, area);
@@ -91,18 +95,28 @@ impl Extractor for Classical {
     }
 }
 
-/// Least foreground in blocks of 64 pixels: about 5 × 5 mm.
-const MIN_AREA_BLOCKS: usize = 140;
+/// Least foreground in blocks of 64 pixels: about 6 × 6 mm.
+const MIN_AREA_BLOCKS: usize = 220;
 /// Least share of foreground positions with a clear ridge period.
-const MIN_PERIODIC_SHARE: f32 = 0.4;
+const MIN_PERIODIC_SHARE: f32 = 0.25;
 const MIN_MINUTIAE: usize = 6;
-/// Least foreground blocks a minutia; real fingers have 30 and more, noise about 8.
-const MIN_BLOCKS_A_MINUTIA: usize = 10;
+/// Least foreground blocks a minutia, weighted by their clarity; print and noise crowd minutiae.
+const MIN_BLOCKS_A_MINUTIA: f32 = 5.5;
 /// Least mean clarity of the foreground.
-const MIN_CLARITY: f32 = 0.3;
+const MIN_CLARITY: f32 = 0.4;
+/// Greatest smoothness of the orientation; ridges bend, lines of print and gratings do not.
+const MAX_SMOOTHNESS: f32 = 0.965;
 
-fn plausible_count(minutiae: usize, area: usize) -> bool {
-    minutiae >= MIN_MINUTIAE && minutiae * MIN_BLOCKS_A_MINUTIA <= area
+/// An enhanced image as grey values of even contrast.
+fn redrawn(enhanced: &Plane<f32>, contrast: &Plane<f32>) -> Plane<u8> {
+    let width = enhanced.width;
+    let grey = |(cell, value): (usize, &f32)| {
+        let (x, y) = (cell % width, cell / width);
+        let scale = 60.0 / contrast.at(x / BLOCK, y / BLOCK).max(4.0);
+        (128.0 + value * scale).clamp(0.0, 255.0) as u8
+    };
+    let data = enhanced.data.iter().enumerate().map(grey).collect();
+    Plane { width, height: enhanced.height, data }
 }
 
 pub(crate) fn at_working_resolution(image: &GreyImage) -> Result<Plane<u8>, ExtractError> {
@@ -136,8 +150,22 @@ impl Impression {
         total / count.max(1) as f32
     }
 
+    /// How smoothly the ridge orientation varies over the foreground, 0 to 1.
+    fn smoothness(&self) -> f32 {
+        let (cos2, sin2) = (self.fields.cos2.blurred(2.5), self.fields.sin2.blurred(2.5));
+        let length = cos2.data.iter().zip(&sin2.data).map(|(c, s)| c.hypot(*s)).collect();
+        self.mean_over_foreground(&Plane { data: length, ..cos2 })
+    }
+
+    fn is_plausible_count(&self, minutiae: usize, area: usize) -> bool {
+        let clarity = self.mean_over_foreground(&self.clarity);
+        minutiae >= MIN_MINUTIAE && area as f32 * clarity >= MIN_BLOCKS_A_MINUTIA * minutiae as f32
+    }
+
     fn is_ridged(&self) -> bool {
-        self.periods.periodic_share >= MIN_PERIODIC_SHARE && self.mean_over_foreground(&self.clarity) >= MIN_CLARITY
+        self.periods.periodic_share >= MIN_PERIODIC_SHARE
+            && self.mean_over_foreground(&self.clarity) >= MIN_CLARITY
+            && self.smoothness() <= MAX_SMOOTHNESS
     }
 
     fn quality(&self, _minutiae: &[Minutia], area: usize) -> Quality {

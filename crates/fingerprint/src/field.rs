@@ -24,6 +24,9 @@ const MIN_CONTRAST: f32 = 8.0;
 /// Least contrast of a foreground block, relative to the image's well printed blocks.
 const FOREGROUND_CONTRAST: f32 = 0.25;
 const FOREGROUND_COHERENCE: f32 = 0.2;
+/// Widths of the two smoothing kernels in blocks.
+const NARROW_BLOCKS: f32 = 0.9;
+const WIDE_BLOCKS: f32 = 1.4;
 /// Components smaller than this share of the largest are dropped.
 const MIN_COMPONENT_SHARE: f32 = 0.2;
 
@@ -37,15 +40,14 @@ struct Sums {
 /// Estimates all fields; the foreground is empty when nothing resembles ridges.
 pub(crate) fn estimate(image: &Plane<u8>) -> Fields {
     let sums = block_sums(image);
-    let (narrow, wide) = (1.1, 2.6);
     let coherent = |sigma: f32| {
         let (c, s, e) = (sums.cos2.blurred(sigma), sums.sin2.blurred(sigma), sums.energy.blurred(sigma));
         let coherence =
             Plane { data: (0..e.data.len()).map(|i| c.data[i].hypot(s.data[i]) / e.data[i].max(1e-3)).collect(), ..e };
         (c, s, coherence)
     };
-    let (mut cos2, mut sin2, coherence) = coherent(narrow);
-    let (wide_cos, wide_sin, wide_coherence) = coherent(wide);
+    let (mut cos2, mut sin2, coherence) = coherent(NARROW_BLOCKS);
+    let (wide_cos, wide_sin, wide_coherence) = coherent(WIDE_BLOCKS);
     for i in 0..cos2.data.len() {
         // Where the close neighbourhood disagrees the wide one decides; between, they are mixed.
         let trust = ((coherence.data[i] - 0.35) / 0.3).clamp(0.0, 1.0);

@@ -11,7 +11,7 @@ const ANGLES: usize = 32;
 /// Periods, in geometric steps from [`MIN_PERIOD`] to [`MAX_PERIOD`].
 const PERIODS: usize = 12;
 /// Gaussian widths relative to the period.
-const SIGMA_ALONG: f32 = 0.55;
+const SIGMA_ALONG: f32 = 0.58;
 const SIGMA_ACROSS: f32 = 0.42;
 /// Kernel radius relative to the period.
 const REACH: f32 = 1.2;

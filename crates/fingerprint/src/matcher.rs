@@ -38,9 +38,9 @@ pub fn compare(probe: &Probe, candidate: &Candidate) -> Score {
 /// Pairs of minutiae kept for the search of a motion.
 const PROPOSALS: usize = 28;
 /// Motions that are refined and scored.
-const MOTIONS: usize = 3;
+const MOTIONS: usize = 5;
 /// Least similarity of two cylinders for a proposal, 0 to 1.
-const MIN_SIMILARITY: f32 = 0.22;
+const MIN_SIMILARITY: f32 = 0.12;
 
 /// Scratch space for comparing; keep one for each thread.
 pub struct Matcher {
@@ -153,14 +153,14 @@ impl Matcher {
 
     fn judge(&mut self, a: &Prepared, b: &Prepared, seed: Motion) -> Evidence {
         let mut motion = seed;
-        for (reach, turn) in [(16.0, 22), (12.0, 20)] {
+        for (reach, turn) in [(18.0, 22), (13.0, 20)] {
             self.pair_up(a, b, &motion, reach, turn);
             if self.pairs.len() < 3 {
                 return Evidence::default();
             }
             motion = motion.refined(a, b, &self.pairs);
         }
-        self.pair_up(a, b, &motion, 11.0, 18);
+        self.pair_up(a, b, &motion, 12.0, 18);
         self.weigh(a, b, &motion)
     }
 
@@ -177,7 +177,7 @@ impl Matcher {
                 if squared > reach * reach || off > turn {
                     continue;
                 }
-                let weight = fit(squared, off) * (0.5 + 0.5 * self.similarity[i][j].max(0.0));
+                let weight = fit(squared, off) * (0.5 + 0.5 * self.similarity[i][j]);
                 if self.options.len() < self.options.capacity() {
                     self.options.push(Pair { a: i as u8, b: j as u8, weight });
                 }
@@ -227,7 +227,14 @@ fn turn_distance(a: u8, b: u8) -> u8 {
     difference.min(difference.wrapping_neg())
 }
 
+/// Weights of the evidence, found by logistic regression of genuine against impostor pairs.
+const SIMILAR: f32 = 0.25;
+const SAME_KIND: f32 = 0.6;
+const ALONE: f32 = 0.33;
+
 fn score_of(evidence: &Evidence) -> f32 {
-    let &Evidence { similar_fit, share, same_kind, .. } = evidence;
-    (4.0 * similar_fit + 0.5 * same_kind) * share
+    let &Evidence { fit, similar_fit, same_kind, common, .. } = evidence;
+    let sum = fit + SIMILAR * similar_fit + SAME_KIND * same_kind - ALONE * (common - fit);
+    // Softplus: no score is negative, and weak evidence keeps its order.
+    if sum > 20.0 { sum } else { 2.0 * (sum / 2.0).exp().ln_1p() }
 }

@@ -1,4 +1,4 @@
-//! Minutiae from a ridge skeleton, with the usual false ones removed (Maltoni et al., Handbook of
+//! Minutiae from two skeletons: ridges that end are endings, valleys that end are bifurcations. With the usual false ones removed (Maltoni et al., Handbook of
 //! Fingerprint Recognition, chapter 3: spurs, bridges, islands, breaks, border endings).
 
 use std::f32::consts::{PI, TAU};
@@ -45,32 +45,45 @@ pub(crate) fn clarity(enhanced: &Plane<f32>, fields: &Fields) -> Plane<f32> {
 /// Filter response relative to the local contrast of a clean ridge pattern.
 const CLEAR_RESPONSE: f32 = 0.6;
 
+/// Lengths in ridge periods: side branches that are noise, the shortest line that is no island, the
+/// widest gap of a broken ridge, and the distance below which two minutiae are one flaw.
+const SPUR: f32 = 1.1;
+const ISLAND: f32 = 1.5;
+const GAP: f32 = 1.6;
+const TOO_CLOSE: f32 = 0.3;
+/// Pixels walked along a line to find its direction.
+const TRACED: usize = 8;
+/// Pixels of foreground needed around a minutia, and ahead of the line that ends in it.
+const MARGIN: f32 = 10.0;
+const AHEAD: f32 = 16.0;
+
 /// All minutiae of an enhanced image, unordered.
 pub(crate) fn find(enhanced: &Plane<f32>, fields: &Fields, periods: &Periods, clarity: &Plane<f32>) -> Vec<Minutia> {
-    let pattern = Plane {
-        width: enhanced.width,
-        height: enhanced.height,
-        data: enhanced.data.iter().map(|&v| u8::from(v < 0.0)).collect(),
-    };
-    let mut skeleton = Skeleton::of(pattern);
-    skeleton.prune((periods.median * 1.1) as usize);
     let mut found = Vec::new();
-    for (x, y, branches) in skeleton.special() {
-        let candidate = match branches {
-            1 => ending(&skeleton, (x, y), periods),
-            3 => bifurcation(&skeleton, (x, y), periods),
-            _ => None,
+    for kind in [MinutiaKind::Ending, MinutiaKind::Bifurcation] {
+        let is_line = |value: f32| match kind {
+            MinutiaKind::Ending => value < 0.0,
+            MinutiaKind::Bifurcation => value > 0.0,
         };
-        let Some((traced, kind)) = candidate else { continue };
-        let (fx, fy) = (x as f32, y as f32);
-        if !well_inside(&fields.foreground, (fx, fy), traced, kind) {
-            continue;
+        let pattern = Plane {
+            width: enhanced.width,
+            height: enhanced.height,
+            data: enhanced.data.iter().map(|&value| u8::from(is_line(value))).collect(),
+        };
+        let mut skeleton = Skeleton::of(pattern);
+        skeleton.prune((periods.median * SPUR) as usize);
+        for (x, y, _) in skeleton.special().into_iter().filter(|special| special.2 == 1) {
+            let Some(traced) = line_end(&skeleton, (x, y), periods) else { continue };
+            let (fx, fy) = (x as f32, y as f32);
+            if !well_inside(&fields.foreground, (fx, fy), traced) {
+                continue;
+            }
+            let (bx, by) = crate::field::block_position(fx, fy);
+            let angle = aligned(fields.angle_at(fx, fy), traced);
+            let quality = clarity.between(bx, by) * fields.coherence.between(bx, by).sqrt();
+            let period = periods.period.between(bx, by);
+            found.push(Found { x: fx, y: fy, angle, kind, quality, period });
         }
-        let (bx, by) = crate::field::block_position(fx, fy);
-        let angle = aligned(fields.angle_at(fx, fy), traced);
-        let quality = clarity.between(bx, by) * fields.coherence.between(bx, by).sqrt();
-        let period = periods.period.between(bx, by);
-        found.push(Found { x: fx, y: fy, angle, kind, quality, period });
     }
     drop_conflicting(&mut found);
     found.iter().map(rounded).collect()
@@ -105,55 +118,29 @@ fn turn_between(from: f32, to: f32) -> f32 {
     (to - from + PI).rem_euclid(TAU) - PI
 }
 
-fn ending(skeleton: &Skeleton, at: (i32, i32), periods: &Periods) -> Option<(f32, MinutiaKind)> {
+/// Direction of the line at one of its ends, unless the line is an island.
+fn line_end(skeleton: &Skeleton, at: (i32, i32), periods: &Periods) -> Option<f32> {
     let first = skeleton.exits(at.0, at.1).next()?;
     let walk = skeleton.walk(at, first, MAX_WALK);
     let points = walk.points();
-    let needed = periods.median * 1.5;
+    let needed = periods.median * ISLAND;
     if walk.stop == Stop::End && (points.len() as f32) < needed {
         return None;
     }
-    let far = points.get(11.min(points.len() - 1))?;
+    let far = points.get(TRACED.min(points.len() - 1))?;
     let angle = ((far.1 - at.1) as f32).atan2((far.0 - at.0) as f32);
-    Some((angle, MinutiaKind::Ending))
-}
-
-fn bifurcation(skeleton: &Skeleton, at: (i32, i32), periods: &Periods) -> Option<(f32, MinutiaKind)> {
-    let mut angles = [0.0_f32; 3];
-    let mut count = 0;
-    let bridge = (periods.median * 0.9) as usize;
-    for first in skeleton.exits(at.0, at.1) {
-        let walk = skeleton.walk(at, first, 12);
-        let points = walk.points();
-        if walk.stop != Stop::Length && points.len() <= bridge {
-            return None;
-        }
-        let far = points.last()?;
-        *angles.get_mut(count)? = ((far.1 - at.1) as f32).atan2((far.0 - at.0) as f32);
-        count += 1;
-    }
-    if count != 3 {
-        return None;
-    }
-    let pair = [(0, 1), (1, 2), (2, 0)]
-        .into_iter()
-        .map(|(a, b)| (turn_between(angles[a], angles[b]), angles[a]))
-        .min_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
-    Some((pair.1 + pair.0 / 2.0, MinutiaKind::Bifurcation))
+    Some(angle)
 }
 
 /// Whether ridges surround the minutia and, for an ending, lie beyond it.
-fn well_inside(mask: &Plane<bool>, at: (f32, f32), angle: f32, kind: MinutiaKind) -> bool {
+fn well_inside(mask: &Plane<bool>, at: (f32, f32), angle: f32) -> bool {
     let block = |x: f32, y: f32| {
         let (bx, by) = ((x / BLOCK as f32).floor() as i32, (y / BLOCK as f32).floor() as i32);
         mask.get(bx, by) == Some(true)
     };
-    let margin = 10.0;
-    let around = [(margin, 0.0), (-margin, 0.0), (0.0, margin), (0.0, -margin)];
-    let beyond = 16.0;
-    let ahead = (at.0 - beyond * angle.cos(), at.1 - beyond * angle.sin());
-    around.iter().all(|(dx, dy)| block(at.0 + dx, at.1 + dy))
-        && (kind == MinutiaKind::Bifurcation || block(ahead.0, ahead.1))
+    let around = [(MARGIN, 0.0), (-MARGIN, 0.0), (0.0, MARGIN), (0.0, -MARGIN)];
+    let ahead = (at.0 - AHEAD * angle.cos(), at.1 - AHEAD * angle.sin());
+    around.iter().all(|(dx, dy)| block(at.0 + dx, at.1 + dy)) && block(ahead.0, ahead.1)
 }
 
 /// Removes pairs that are a broken ridge or lie closer together than ridges can.
@@ -165,15 +152,15 @@ fn drop_conflicting(found: &mut Vec<Found>) {
             let (dx, dy) = (b.x - a.x, b.y - a.y);
             let distance = dx.hypot(dy);
             let period = (a.period + b.period) / 2.0;
-            if distance > 1.6 * period {
+            if distance > GAP * period {
                 continue;
             }
             let opposed = turn_between(a.angle, b.angle).abs() > 0.75 * PI;
-            let endings = a.kind == MinutiaKind::Ending && b.kind == MinutiaKind::Ending;
+            let endings = a.kind == b.kind;
             // A gap in a ridge: both ends point away from the gap.
             let away = turn_between(dy.atan2(dx), b.angle).abs() < PI / 4.0;
             let broken = endings && opposed && away;
-            if broken || distance < 0.6 * period {
+            if broken || distance < TOO_CLOSE * period {
                 dropped[i] = true;
                 dropped[j] = true;
             }
