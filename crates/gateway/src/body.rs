@@ -1,6 +1,6 @@
 //! Bodies: bounded in size before they are kept, and in time.
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -23,7 +23,8 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn new(headers: &HeaderMap, body: Body) -> Self {
-        Self { stream: body.into_data_stream(), declared_bytes: content_length(headers) }
+        let exact = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        Self { stream: body.into_data_stream(), declared_bytes: content_length(headers).or(exact) }
     }
 
     /// Whether the caller says that nothing comes.

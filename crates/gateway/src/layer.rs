@@ -55,14 +55,17 @@ pub(crate) async fn outermost(Extract(state): Extract<State>, mut request: Reque
     metrics::histogram!(metric::HTTP_DURATION, &labels).record(elapsed);
     let [route_label, method_label] = labels;
     metrics::counter!(metric::HTTP_REQUESTS, &[route_label, method_label, ("status", status.to_string())]).increment(1);
-    tracing::info!(
-        target: "ridgeline::access",
-        method,
-        route = &*route,
-        status,
-        duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        request_id = &*label.0,
-    );
+    // Probes ask every few seconds; they are counted, not logged.
+    if !route.starts_with("/health") {
+        tracing::info!(
+            target: "ridgeline::access",
+            method,
+            route = &*route,
+            status,
+            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            request_id = &*label.0,
+        );
+    }
     response
 }
 
@@ -95,6 +98,7 @@ fn finish_headers(headers: &mut HeaderMap, label: &str) {
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_XSS_PROTECTION, "1; mode=block"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (header::CACHE_CONTROL, "no-store"),

@@ -77,8 +77,8 @@ pub(crate) async fn answer_submission(
     drop(room);
     if let (Some(wait), Some(waiting), Some(deadline)) = (wait, waiting, deadline) {
         let status = Status::own(id, await_registered(shared, id, waiting, deadline).await?);
-        if status.is_decided() {
-            let mut response = json_response(StatusCode::OK, &status.view(shared, &caller)?);
+        if let Some(decision) = status.view(shared, &caller)?.decision {
+            let mut response = json_response(StatusCode::OK, &decision);
             if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
                 response.headers_mut().insert("preference-applied", applied);
             }
