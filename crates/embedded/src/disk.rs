@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::codec::{KeyParts, bound, decode, take};
 use crate::error::EmbeddedError;
+use crate::journal::Cut;
 
 const LOCK_FILE: &str = "ridgeline.lock";
 /// Journals beyond this make quiet keyspaces write their tables, which bounds the time to open.
@@ -165,14 +166,7 @@ pub(crate) struct ReadLimit {
 impl Disk {
     pub(crate) fn open(dir: &Path, fsync: bool) -> Result<Self, EmbeddedError> {
         let lock = lock(dir)?;
-        let db = Database::builder(dir.join("db"))
-            .cache_size(CACHE_BYTES)
-            // Values are mostly ciphertext.
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .manual_journal_persist(true)
-            .worker_threads(2)
-            .open()?;
+        let db = open_or_repair(&dir.join("db"))?;
         let disk = Self {
             meta: db.keyspace("meta", small_keyspace)?,
             rows: db.keyspace("rows", row_keyspace)?,
@@ -330,6 +324,40 @@ impl Disk {
         let mut batch = self.db.batch().durability(self.durability());
         batch.insert(&self.meta, key, value);
         Ok(batch.commit()?)
+    }
+}
+
+fn open_database(dir: &Path) -> fjall::Result<Database> {
+    Database::builder(dir)
+        .cache_size(CACHE_BYTES)
+        // Values are mostly ciphertext.
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNAL_BYTES_MAX)
+        .manual_journal_persist(true)
+        .worker_threads(2)
+        .open()
+}
+
+/// Opens the database; a last batch with holes, which a power cut may leave, is cut off first.
+fn open_or_repair(dir: &Path) -> Result<Database, EmbeddedError> {
+    let holes = |error: &fjall::Error| {
+        matches!(error, fjall::Error::JournalRecovery(fjall::JournalRecoveryError::ChecksumMismatch))
+    };
+    let error = match open_database(dir) {
+        Err(error) if holes(&error) => error,
+        outcome => return Ok(outcome?),
+    };
+    let directory = |source| EmbeddedError::Directory { dir: dir.to_owned(), source };
+    let Some(cut) = Cut::last_batch(dir).map_err(directory)? else { return Err(error.into()) };
+    match open_database(dir) {
+        Ok(db) => {
+            tracing::warn!("cut off an unfinished batch that was never acknowledged");
+            Ok(db)
+        }
+        Err(again) => {
+            cut.undo().map_err(directory)?;
+            Err(again.into())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod disk;
 mod engine;
 mod error;
 mod group;
+mod journal;
 mod log;
 mod reader;
 mod row;
