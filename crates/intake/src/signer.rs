@@ -72,6 +72,12 @@ impl Signer {
         Self { agent, key, sealing }
     }
 
+    /// The same agent sealing to another key of the matchers, after a rotation.
+    #[must_use]
+    pub fn sealing_to(&self, sealing: SealingKey) -> Self {
+        Self { sealing, ..self.clone() }
+    }
+
     /// Who signs.
     #[must_use]
     pub const fn agent(&self) -> &AgentId {

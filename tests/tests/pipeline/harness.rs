@@ -1,0 +1,229 @@
+//! A whole pipeline in one process and one directory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use ridgeline_domain::{AgentId, DurationMs, Operation, Policy, Position, RequestId, Timestamp};
+use ridgeline_embedded::{Embedded, EmbeddedOptions};
+use ridgeline_intake::{PreparedSample, ScanOptions, ScanRequest, Signer};
+use ridgeline_ports::{Clock, Delivery, Entropy, EventLog, NewRecord, RowKey, Store, TailStart};
+use ridgeline_runtime::{CpuPool, Health, Limits, SystemClock, SystemEntropy};
+use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SampleOpener, SigningKey, Vault};
+use ridgeline_wire::message::{Audit, DeadLetter, Decision};
+use ridgeline_wire::row::{AnswerDetails, AnswerRow, table};
+use ridgeline_wire::{Encoded, Topic, Topology, decode};
+use ridgeline_workers::{Platform, run_gallery, run_matcher, run_merger};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Long enough for a loaded machine; a test that waits this long fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run leaves behind for the next one over the same directory.
+pub(crate) struct Site {
+    pub(crate) dir: TempDir,
+    ring: KeyRing,
+    key: SigningKey,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            ring: KeyRing::create(&SystemEntropy).unwrap(),
+            key: SigningKey::generate(&SystemEntropy).unwrap(),
+        }
+    }
+}
+
+/// A running pipeline.
+pub(crate) struct Pipeline {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Vault,
+    pub(crate) signer: Signer,
+    pub(crate) seen: Seen,
+    embedded: Embedded,
+    stop: CancellationToken,
+    roles: JoinSet<()>,
+}
+
+/// Everything published so far, in the order of arrival.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    decisions: Arc<Mutex<Vec<(Decision, Bytes)>>>,
+    audit: Arc<Mutex<Vec<Audit>>>,
+    dead: Arc<Mutex<Vec<DeadLetter>>>,
+}
+
+pub(crate) fn agent() -> AgentId {
+    "agent:test".parse().unwrap()
+}
+
+impl Pipeline {
+    pub(crate) async fn start(site: &Site) -> Self {
+        Self::with(site, Operation::ALL, &["a"]).await
+    }
+
+    /// Starts one set of roles per member; the agent may ask for `operations`.
+    pub(crate) async fn with(site: &Site, operations: &[Operation], members: &[&str]) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut options = EmbeddedOptions::new(clock.clone());
+        options.fsync = false;
+        let embedded = Embedded::open(site.dir.path(), options).unwrap();
+        let (log, store) = (embedded.log(), embedded.store());
+        for topic in Topic::ALL {
+            log.ensure_topic(&topic.spec("", Topology::Embedded)).await.unwrap();
+        }
+        store.ensure_tables(table::ALL).await.unwrap();
+        let mut agents = AgentRegistry::new();
+        agents.insert(agent(), site.key.verifying_key(), operations.iter().copied()).unwrap();
+        let vault = Vault::new(site.ring.clone());
+        let platform = Arc::new(Platform {
+            log: log.clone(),
+            store: store.clone(),
+            vault: vault.clone(),
+            opener: SampleOpener::new(&site.ring),
+            agents: Arc::new(RwLock::new(agents)),
+            policy: Policy::default(),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            cpu: CpuPool::with_default_threads().unwrap(),
+            prefix: String::new(),
+            health: Health::new(),
+            limits: Limits::default(),
+        });
+        let stop = CancellationToken::new();
+        let mut roles = JoinSet::new();
+        let seen = Seen::default();
+        follow(&mut roles, &log, Topic::Decisions, seen.decisions.clone(), |value| (decoded(value), value.clone()))
+            .await;
+        follow(&mut roles, &log, Topic::Audit, seen.audit.clone(), decoded).await;
+        follow(&mut roles, &log, Topic::DeadLetters, seen.dead.clone(), decoded).await;
+        for member in members {
+            let member = (*member).to_owned();
+            let (p, s, m) = (platform.clone(), stop.clone(), member.clone());
+            roles.spawn(async move { run_matcher(p, &m, s).await.unwrap() });
+            let (p, s, m) = (platform.clone(), stop.clone(), member.clone());
+            roles.spawn(async move { run_gallery(p, &m, s).await.unwrap() });
+            let (p, s) = (platform.clone(), stop.clone());
+            roles.spawn(async move { run_merger(p, &member, s).await.unwrap() });
+        }
+        let signer = Signer::new(agent(), site.key.clone(), site.ring.sealing_key());
+        Self { log, store, vault, signer, seen, embedded, stop, roles }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        self.embedded.shutdown().await;
+        self.roles.shutdown().await;
+    }
+
+    /// A request about now; change it before it is sent where a test wants another.
+    pub(crate) fn request(operation: Operation, subject: Option<&str>, samples: Vec<PreparedSample>) -> ScanRequest {
+        ScanRequest {
+            request_id: SystemEntropy.request_id(),
+            operation,
+            subject: subject.map(|subject| subject.parse().unwrap()),
+            reader: None,
+            captured_at: SystemClock.now(),
+            position: Position::Unknown,
+            samples,
+            options: ScanOptions::default(),
+            metadata: BTreeMap::new(),
+            api_key: None,
+        }
+    }
+
+    pub(crate) fn record(&self, request: &ScanRequest) -> NewRecord {
+        self.signer.scan_record(Topic::Scans.name(""), request, &SystemEntropy).unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: &ScanRequest) -> RequestId {
+        self.log.publish(self.record(request)).await.unwrap();
+        request.request_id
+    }
+
+    /// Sends and waits for the decision.
+    pub(crate) async fn ask(
+        &self,
+        operation: Operation,
+        subject: Option<&str>,
+        samples: Vec<PreparedSample>,
+    ) -> Decision {
+        let id = self.send(&Self::request(operation, subject, samples)).await;
+        self.decision(id).await
+    }
+
+    pub(crate) async fn decision(&self, id: RequestId) -> Decision {
+        let seen = self.seen.clone();
+        until(move || seen.decisions_of(id).into_iter().next().map(|(decision, _)| decision)).await
+    }
+
+    /// What only the asker may see of an answer.
+    pub(crate) async fn details(&self, id: RequestId) -> AnswerDetails {
+        let row = self.store.get(table::ANSWERS, &RowKey::single(id.to_string())).await.unwrap().unwrap();
+        let row: AnswerRow = decode(&row.value).unwrap();
+        let aad = Aad::new(table::ANSWERS.name, &id.to_string(), "details");
+        decode(self.vault.open(Purpose::Answer, &aad, &row.details.unwrap()).unwrap().expose()).unwrap()
+    }
+}
+
+impl Seen {
+    pub(crate) fn decisions_of(&self, id: RequestId) -> Vec<(Decision, Bytes)> {
+        self.decisions.lock().iter().filter(|(decision, _)| decision.confirmation_id == id).cloned().collect()
+    }
+
+    pub(crate) fn audit_of(&self, id: RequestId) -> Vec<Audit> {
+        self.audit.lock().iter().filter(|audit| audit.request_id == Some(id)).cloned().collect()
+    }
+
+    pub(crate) fn audit(&self) -> Vec<Audit> {
+        self.audit.lock().clone()
+    }
+
+    pub(crate) fn dead(&self) -> Vec<DeadLetter> {
+        self.dead.lock().clone()
+    }
+}
+
+/// Polls until there is something; a test that never sees it fails.
+pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < limit, "nothing came within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) fn minutes_ago(minutes: i64) -> Timestamp {
+    SystemClock.now().plus(DurationMs::from_secs(-60 * minutes))
+}
+
+fn decoded<T: Encoded>(value: &Bytes) -> T {
+    decode(value).unwrap()
+}
+
+async fn follow<T: Send + 'static>(
+    roles: &mut JoinSet<()>,
+    log: &Arc<dyn EventLog>,
+    topic: Topic,
+    into: Arc<Mutex<Vec<T>>>,
+    read: fn(&Bytes) -> T,
+) {
+    let mut tail = log.tail(&topic.name(""), TailStart::Beginning).await.unwrap();
+    roles.spawn(async move {
+        while let Some(delivery) = tail.deliveries.recv().await {
+            if let Delivery::Record { record, .. } = delivery {
+                into.lock().push(read(&record.value.unwrap()));
+            }
+        }
+    });
+}
