@@ -13,9 +13,9 @@ pub(crate) const HALF_WIDTH: f32 = 168.0;
 /// Half the height of the skin that has a ridge map, pixels.
 pub(crate) const HALF_HEIGHT: f32 = 216.0;
 /// Least ridge period, pixels.
-pub(crate) const PERIOD_MIN: f32 = 7.0;
+pub(crate) const PERIOD_MIN: f32 = 6.5;
 /// Greatest ridge period, pixels.
-pub(crate) const PERIOD_MAX: f32 = 12.0;
+pub(crate) const PERIOD_MAX: f32 = 13.0;
 
 /// The class of a ridge pattern, after Henry. Left and right as seen on the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,8 +61,8 @@ impl PatternClass {
 /// Orientation and period of the ridges of one finger.
 pub(crate) struct Flow {
     class: PatternClass,
-    loops: Vec<(f32, f32)>,
-    deltas: Vec<(f32, f32)>,
+    loops: Points,
+    deltas: Points,
     /// For each loop, the direction in which it opens, radians.
     openings: Vec<f32>,
     narrowness: f32,
@@ -105,7 +105,7 @@ impl Flow {
             tip_bend: s.between(0.4, 0.95),
             twist,
             wobble: Smooth::new(s, from, to, 72.0),
-            period: s.between(8.4, 9.8),
+            period: s.between(8.0, 10.0),
             period_change: Smooth::new(s, from, to, 70.0),
         };
         // Beside a loop the orientation is half the polar angle plus this constant; where both agree it opens.
@@ -132,7 +132,7 @@ impl Flow {
             _ => self.tip(dx, dy),
         };
         let near = libm::expf(-(dx * dx + dy * dy) / (2.0 * 48.0 * 48.0));
-        turns / 2.0 + bend + self.twist * near + self.narrow(x, y) + 0.11 * self.wobble.at(x, y)
+        turns / 2.0 + bend + self.twist * near + self.narrow(x, y) + 0.16 * self.wobble.at(x, y)
     }
 
     /// Distance between neighbouring ridges at a point, pixels.
@@ -169,7 +169,11 @@ impl Flow {
     }
 }
 
-fn singular_points(class: PatternClass, (cx, cy): (f32, f32), s: &mut Stream) -> (Vec<(f32, f32)>, Vec<(f32, f32)>) {
+/// Points of the finger frame, pixels.
+type Points = Vec<(f32, f32)>;
+
+/// The loops and the deltas of a class whose pattern turns at the given centre.
+fn singular_points(class: PatternClass, (cx, cy): (f32, f32), s: &mut Stream) -> (Points, Points) {
     match class {
         PatternClass::Arch => (vec![], vec![]),
         PatternClass::TentedArch => {
@@ -192,4 +196,45 @@ fn singular_points(class: PatternClass, (cx, cy): (f32, f32), s: &mut Stream) ->
 pub(crate) fn smoothstep(t: f32) -> f32 {
     let t = t.clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_come_as_often_as_in_nature() {
+        let total: f32 = PatternClass::SHARES.iter().map(|(_, share)| share).sum();
+        assert!((total - 1.0).abs() < 1e-3);
+        let fingers = 4_000;
+        let classes: Vec<_> = (0..fingers).map(|index| Flow::of(Seed(9), index).class()).collect();
+        for (class, share) in PatternClass::SHARES {
+            let found = classes.iter().filter(|c| **c == class).count() as f32 / fingers as f32;
+            assert!((found - share).abs() < 0.03, "{class:?}: {found} instead of {share}");
+        }
+    }
+
+    #[test]
+    fn the_orientation_turns_half_around_a_loop_and_back_around_a_delta() {
+        let loops = |class| (0..400).map(|i| Flow::of(Seed(3), i)).find(|f| f.class() == class).unwrap();
+        for (class, expected) in [(PatternClass::Arch, 0), (PatternClass::LeftLoop, 1), (PatternClass::Whorl, 2)] {
+            let flow = loops(class);
+            let turns = |points: &[(f32, f32)]| points.iter().map(|&p| half_turns(&flow, p)).sum::<i32>();
+            assert_eq!(turns(&flow.loops), expected, "{class:?}");
+            assert_eq!(turns(&flow.deltas), -expected, "{class:?}");
+        }
+    }
+
+    /// Half turns of the orientation along a small circle around a point.
+    fn half_turns(flow: &Flow, (x, y): (f32, f32)) -> i32 {
+        let at = |i: i32| {
+            let angle = i as f32 * PI / 60.0;
+            flow.orientation(x + 4.0 * libm::cosf(angle), y - 4.0 * libm::sinf(angle)) / PI
+        };
+        let step = |i: i32| {
+            let change = at(i + 1) - at(i);
+            change - change.round()
+        };
+        (0..120).map(step).sum::<f32>().round() as i32
+    }
 }

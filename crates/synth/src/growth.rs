@@ -12,13 +12,13 @@ const TAPS: usize = 15;
 const ROW: usize = 16;
 const RADIUS: usize = TAPS / 2;
 const ORIENTATIONS: usize = 64;
-const PERIODS: usize = 16;
+const PERIODS: usize = 20;
 /// Deviation of the filter's envelope, pixels.
 const ENVELOPE: f32 = 3.0;
 /// Spots from which ridges grow; more spots meet in more minutiae.
-const SPOTS: usize = 300;
+const SPOTS: usize = 600;
 /// Rounds with strong filters, enough for the fronts to meet everywhere.
-const GROW_ROUNDS: usize = 26;
+const GROW_ROUNDS: usize = 15;
 /// Rounds with soft filters, in which ridges even out.
 const SETTLE_ROUNDS: usize = 6;
 /// Side of the squares by which untouched skin is skipped, pixels.

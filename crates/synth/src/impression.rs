@@ -75,7 +75,7 @@ impl Touch {
         Self {
             threshold: (0.32 * moisture).clamp(-0.6, 0.55),
             // Dry skin prints in dots.
-            grain: options.noise * (0.48 + 0.22 * moisture.max(-1.0)) * s.between(0.8, 1.4),
+            grain: options.noise * (0.51 + 0.22 * moisture.clamp(-1.0, 1.7)) * s.between(0.8, 1.4),
             ink: s.between(45.0, 85.0) + 12.0 * moisture,
             valley: s.between(185.0, 215.0),
             ground: s.between(222.0, 242.0),

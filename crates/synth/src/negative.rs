@@ -75,3 +75,21 @@ fn ink(pixels: &mut [u8], columns: std::ops::Range<usize>, rows: std::ops::Range
         pixels[row * WIDTH + columns.start..row * WIDTH + columns.end].fill(35);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_without_a_finger_have_the_size_of_impressions_and_differ() {
+        let images = NonFinger::ALL.map(|kind| not_a_fingerprint(Seed(1), kind));
+        for image in &images {
+            assert_eq!((image.width, image.height, image.pixels.len()), (300, 400, 120_000));
+            let (low, high) = (image.pixels.iter().min(), image.pixels.iter().max());
+            assert!(high > low);
+        }
+        assert!(images[0] != images[1] && images[1] != images[2]);
+        assert!(not_a_fingerprint(Seed(1), NonFinger::Text) == images[2]);
+        assert!(not_a_fingerprint(Seed(2), NonFinger::Text) != images[2]);
+    }
+}

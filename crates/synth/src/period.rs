@@ -16,10 +16,10 @@ const ROWS: usize = (2.0 * HALF_HEIGHT / STEP) as usize + 2;
 /// Enough for a change to cross the pad.
 const ROUNDS: usize = 160;
 /// Weight of evenness and of the finger's own period against that of the fanning.
-const EVEN: f32 = 0.12;
-const OWN: f32 = 0.012;
+const EVEN: f32 = 0.05;
+const OWN: f32 = 0.006;
 /// Greatest change of the logarithm of the period along a ridge, per pixel; fanning beyond it makes minutiae.
-const SLOPE_MAX: f32 = 0.012;
+const SLOPE_MAX: f32 = 0.018;
 
 /// Ridge periods of a finger on a grid over its pad.
 pub(crate) struct Periods(Vec<f32>);

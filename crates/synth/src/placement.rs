@@ -32,7 +32,7 @@ impl Placement {
         let d = options.distortion;
         // A partial contact shows a smaller part of the pad, off its middle.
         let partial = options.partial * s.unit() * s.unit();
-        let half = (s.between(120.0, 138.0) * (1.0 - 0.27 * partial), s.between(158.0, 188.0) * (1.0 - 0.36 * partial));
+        let half = (s.between(120.0, 138.0) * (1.0 - 0.29 * partial), s.between(158.0, 188.0) * (1.0 - 0.38 * partial));
         let room = (HALF_WIDTH - 6.0 - half.0, HALF_HEIGHT - 6.0 - half.1);
         let spread = 0.35 + 0.45 * partial;
         let centre = (room.0 * spread * s.between(-1.0, 1.0), room.1 * spread * s.between(-1.0, 1.0));
@@ -41,10 +41,10 @@ impl Placement {
             shift,
             cos: libm::cosf(angle),
             sin: libm::sinf(angle),
-            torsion: d * 0.06 * s.normal(),
-            shear: (d * 6.5 * s.normal(), d * 6.5 * s.normal()),
+            torsion: d * 0.064 * s.normal(),
+            shear: (d * 7.0 * s.normal(), d * 7.0 * s.normal()),
             stretch: (Smooth::new(s, from, to, 95.0), Smooth::new(s, from, to, 95.0)),
-            stretch_px: d * 3.4,
+            stretch_px: d * 3.7,
             contact: Contact { centre, half, edge: Smooth::new(s, from, to, 26.0) },
         }
     }
@@ -96,5 +96,26 @@ impl Placement {
         let x = slip * (self.shear.0 - self.torsion * dv) + self.stretch_px * self.stretch.0.at(u, v);
         let y = slip * (self.shear.1 + self.torsion * du) + self.stretch_px * self.stretch.1.at(u, v);
         (x, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+    use crate::random::Domain;
+
+    #[test]
+    fn image_and_finger_coordinates_undo_each_other() {
+        for number in 0..20 {
+            let s = &mut Stream::new(Seed(1), Domain::Impression, 0, number);
+            let placement = Placement::draw(&ImpressionOptions::default(), s);
+            assert!(placement.turn().abs() <= 20.1f32.to_radians());
+            for (u, v) in [(0.0, 0.0), (80.0, -100.0), (-90.0, 60.0)] {
+                let (x, y) = placement.to_image(u, v);
+                let (a, b) = placement.to_finger(x, y);
+                assert!((a - u).abs() < 0.6 && (b - v).abs() < 0.6, "{u} {v} became {a} {b}");
+            }
+        }
     }
 }

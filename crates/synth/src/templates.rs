@@ -142,3 +142,64 @@ fn master_minutiae(flow: &Flow, seed: Seed, index: u32) -> Vec<Spot> {
     }
     spots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_hold_25_to_60_minutiae_inside_the_image() {
+        let (width, height) = template_size();
+        let mut total = 0;
+        for index in 0..500 {
+            let minutiae = template_minutiae(Seed(5), index, index % 3);
+            assert!(COUNT.contains(&minutiae.len()), "{} minutiae", minutiae.len());
+            assert!(minutiae.iter().all(|m| m.x < width && m.y < height));
+            total += minutiae.len();
+        }
+        assert!((33..50).contains(&(total / 500)), "{} on average", total / 500);
+    }
+
+    #[test]
+    fn templates_follow_from_their_arguments() {
+        let of = |seed, index, impression| template_minutiae(Seed(seed), index, impression);
+        assert!(of(1, 2, 3) == of(1, 2, 3));
+        assert!(of(1, 2, 3) != of(1, 2, 4));
+        assert!(of(1, 2, 3) != of(1, 3, 3));
+        assert!(of(1, 2, 3) != of(2, 2, 3));
+    }
+
+    /// Most minutiae of one impression that lie on minutiae of another after the best shift and turn.
+    fn common(a: &[SynthMinutia], b: &[SynthMinutia]) -> usize {
+        let turned = |m: &SynthMinutia, degrees: f32| {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            let (x, y) = (f32::from(m.x) - 150.0, f32::from(m.y) - 200.0);
+            (cos * x + sin * y, cos * y - sin * x, f32::from(m.direction) + degrees * 256.0 / 360.0)
+        };
+        let meet = |p: (f32, f32, f32), q: (f32, f32, f32), shift: (f32, f32)| {
+            let turn = (p.2 - q.2).rem_euclid(256.0);
+            let near = (p.0 - q.0 - shift.0).abs() < 9.0 && (p.1 - q.1 - shift.1).abs() < 9.0;
+            near && !(24.0..232.0).contains(&turn)
+        };
+        let b: Vec<_> = b.iter().map(|m| turned(m, 0.0)).collect();
+        let mut best = 0;
+        for degrees in (-36..=36).step_by(4) {
+            let a: Vec<_> = a.iter().map(|m| turned(m, degrees as f32)).collect();
+            for (p, q) in a.iter().flat_map(|p| b.iter().map(move |q| (p, q))) {
+                let shift = (p.0 - q.0, p.1 - q.1);
+                best = best.max(a.iter().filter(|p| b.iter().any(|q| meet(**p, *q, shift))).count());
+            }
+        }
+        best
+    }
+
+    #[test]
+    fn impressions_of_one_finger_share_minutiae_and_fingers_do_not() {
+        let first = template_minutiae(Seed(11), 0, 0);
+        let share = |other: &[SynthMinutia]| common(&first, other) as f32 / first.len().min(other.len()) as f32;
+        let same = share(&template_minutiae(Seed(11), 0, 1));
+        let others = (1..4).map(|index| share(&template_minutiae(Seed(11), index, 0))).fold(0.0, f32::max);
+        assert!(same > 0.6, "{same}");
+        assert!(others < same - 0.1, "{others} against {same}");
+    }
+}
