@@ -328,3 +328,165 @@ fn announce(member: &Member, assignments: Vec<Assignment>) {
 fn slot_mut(slots: &mut [Slot], at: Partition) -> Option<&mut Slot> {
     slots.get_mut(usize::try_from(at.0).ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use ridgeline_domain::DurationMs;
+    use ridgeline_ports::{Cleanup, TopicSpec};
+
+    use super::*;
+    use crate::disk::Disk;
+
+    const PARTITIONS: usize = 8;
+
+    /// A member's side: what it may be working on, and what it was asked to hand back.
+    struct Peer {
+        session: Session,
+        control: mpsc::UnboundedReceiver<Control>,
+        works_on: Vec<Partition>,
+        asked: Vec<(Vec<Partition>, RevokeAck)>,
+        leaving: bool,
+    }
+
+    struct World {
+        group: Group,
+        peers: Vec<Peer>,
+        pending: Vec<Revocation>,
+        random: u64,
+        names: u64,
+    }
+
+    impl World {
+        fn new(topic: Arc<Topic>, seed: u64) -> Self {
+            let group = Group::new(topic, vec![None; PARTITIONS]);
+            Self { group, peers: Vec::new(), pending: Vec::new(), random: seed, names: 0 }
+        }
+
+        fn random(&mut self, below: usize) -> usize {
+            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.random >> 33) as usize % below.max(1)
+        }
+
+        fn join(&mut self) {
+            self.names += 1;
+            let (control, controls) = mpsc::unbounded_channel();
+            let member = Member::new(MemberId(self.names.to_string()), StartAt::Committed, control);
+            let (session, asked) = self.group.join(member);
+            self.pending.extend(asked);
+            let peer = Peer { session, control: controls, works_on: vec![], asked: vec![], leaving: false };
+            self.peers.push(peer);
+        }
+
+        /// Answers the oldest request of a peer; the engine's part follows at once.
+        fn ack(&mut self, peer: usize) {
+            let Some(peer) = self.peers.get_mut(peer) else { return };
+            if peer.asked.is_empty() {
+                return;
+            }
+            let (partitions, ack) = peer.asked.remove(0);
+            peer.works_on.retain(|at| !partitions.contains(at));
+            let _ = ack.send(partitions.iter().map(|at| (*at, Offset(1))).collect());
+            for mut revocation in std::mem::take(&mut self.pending) {
+                match revocation.ack.try_recv() {
+                    Ok(acked) => {
+                        self.group.settle(&revocation, &acked);
+                        let asked = self.group.settled(&revocation);
+                        self.pending.extend(asked);
+                    }
+                    Err(_) => self.pending.push(revocation),
+                }
+            }
+        }
+
+        fn step(&mut self) {
+            let peer = self.random(self.peers.len());
+            match self.random(10) {
+                0..3 if self.peers.len() < 5 => self.join(),
+                3 => {
+                    if let Some(peer) = self.peers.get_mut(peer) {
+                        peer.leaving = true;
+                        self.pending.extend(self.group.leave(peer.session));
+                    }
+                }
+                4 if peer < self.peers.len() => {
+                    let gone = self.peers.remove(peer);
+                    let asked = self.group.drop_member(gone.session);
+                    self.pending.extend(asked);
+                    drop(gone);
+                    self.give_up_dead();
+                }
+                5 if !self.pending.is_empty() => {
+                    let index = self.random(self.pending.len());
+                    let overdue = self.pending.remove(index);
+                    let asked = self.group.overdue(&overdue);
+                    self.pending.extend(asked);
+                }
+                _ => self.ack(peer),
+            }
+            self.hear();
+        }
+
+        /// Requests whose member died end as dropped acks.
+        fn give_up_dead(&mut self) {
+            for mut revocation in std::mem::take(&mut self.pending) {
+                if matches!(revocation.ack.try_recv(), Err(oneshot::error::TryRecvError::Closed)) {
+                    self.group.settle(&revocation, &[]);
+                    let asked = self.group.settled(&revocation);
+                    self.pending.extend(asked);
+                } else {
+                    self.pending.push(revocation);
+                }
+            }
+        }
+
+        fn hear(&mut self) {
+            // Losses first: they were decided before anybody else was given the partition.
+            let mut assigned = Vec::new();
+            for (index, peer) in self.peers.iter_mut().enumerate() {
+                while let Ok(control) = peer.control.try_recv() {
+                    match control {
+                        Control::Assigned(all) => assigned.extend(all.into_iter().map(|one| (index, one.partition))),
+                        Control::Revoked { partitions, ack } => peer.asked.push((partitions, ack)),
+                        Control::Lost(lost) => peer.works_on.retain(|at| !lost.contains(at)),
+                        Control::Failed(error) => panic!("{error}"),
+                    }
+                }
+            }
+            for (index, partition) in assigned {
+                let owner = self.peers.iter().position(|peer| peer.works_on.contains(&partition));
+                assert_eq!(owner, None, "{partition:?} was given to a second member");
+                self.peers[index].works_on.push(partition);
+            }
+            let group = &self.group;
+            self.peers.retain(|peer| group.member(peer.session).is_some() || !peer.leaving);
+        }
+    }
+
+    #[test]
+    fn no_partition_has_two_owners_and_all_have_one_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path(), false).unwrap();
+        let name = TopicName::new("t");
+        let cleanup = Cleanup::Delete { retention: DurationMs::from_days(1) };
+        let spec = TopicSpec { name: name.clone(), partitions: PARTITIONS as u32, cleanup, record_bytes_max: 100 };
+        disk.ensure_topic(&spec).unwrap();
+        for seed in 0..200 {
+            let mut world = World::new(disk.topic(&name).unwrap(), seed);
+            for _ in 0..120 {
+                world.step();
+            }
+            world.join();
+            world.hear();
+            while !world.pending.is_empty() {
+                for peer in 0..world.peers.len() {
+                    world.ack(peer);
+                    world.hear();
+                }
+            }
+            let mut shares: Vec<usize> = world.peers.iter().map(|peer| peer.works_on.len()).collect();
+            shares.sort_unstable();
+            assert_eq!(shares.iter().sum::<usize>(), PARTITIONS, "seed {seed}: {shares:?}");
+            assert!(shares.last().unwrap() - shares.first().unwrap() <= 1, "seed {seed}: {shares:?}");
+        }
+    }
+}

@@ -200,8 +200,14 @@ impl SubscriptionHandle for Handle {
     async fn leave(&self) -> Result<(), LogError> {
         let gone = self.change(|group| Ok(group.member(self.session).map(|member| member.gone.clone())))?;
         let Some(gone) = gone else { return Err(LogError::Closed) };
-        self.engine()?.change_group(&self.key, |group| ((), group.leave(self.session)));
-        gone.cancelled().await;
-        Ok(())
+        let engine = self.engine()?;
+        engine.change_group(&self.key, |group| ((), group.leave(self.session)));
+        let stop = engine.stop.clone();
+        drop(engine);
+        tokio::select! {
+            biased;
+            () = gone.cancelled() => Ok(()),
+            () = stop.cancelled() => Err(LogError::Closed),
+        }
     }
 }
