@@ -262,3 +262,202 @@ fn delete(request: &Request, enrolled: Option<&Enrolled>) -> Vec<Effect> {
         _ => vec![Effect::Decide(Judgement::rejected(Reason::UnknownSubject, subject, Vec::new()))],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use ridgeline_domain::{Policy, Timestamp};
+    use ridgeline_fingerprint::{Minutia, MinutiaKind, Quality};
+
+    use crate::request::SealedProbe;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+
+    fn decide(event: Event) -> Vec<Effect> {
+        let policy = Policy::default();
+        handle(&State { policy: &policy, now: NOW, engine: "e/1", supported: Fmr::new(1e-5) }, event)
+    }
+
+    fn ending(effects: &[Effect]) -> (Outcome, Option<Reason>) {
+        match effects.last() {
+            Some(Effect::Decide(judgement)) => (judgement.outcome, judgement.reason),
+            other => panic!("not decided: {other:?}"),
+        }
+    }
+
+    /// A pattern of minutiae that is its own and nobody else's.
+    fn template(seed: u32, quality: u8) -> Template {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u16::try_from((state >> 8) % below).unwrap()
+        };
+        let minutiae = (0..40)
+            .map(|_| Minutia {
+                x: 20 + next(260),
+                y: 20 + next(340),
+                direction: u8::try_from(next(256)).unwrap(),
+                kind: if next(2) == 0 { MinutiaKind::Ending } else { MinutiaKind::Bifurcation },
+                quality: 80,
+            })
+            .collect();
+        Template::new(1, 300, 380, Quality::new(quality), minutiae).unwrap()
+    }
+
+    fn probe(seed: u32, quality: u8) -> Probe {
+        Probe { template: template(seed, quality), image_digest: Some([u8::try_from(seed % 250).unwrap(); 32]) }
+    }
+
+    fn image(seed: u32, quality: u8) -> Sample {
+        Sample::Image(Ok(probe(seed, quality)))
+    }
+
+    fn request(operation: Operation) -> Request {
+        Request {
+            id: RequestId::from_bytes([1; 16]),
+            operation,
+            subject: operation.needs_subject().then(|| "s0".parse().unwrap()),
+            position: Position::Unknown,
+            captured_at: NOW,
+            valid_until: NOW.plus(operation.validity()),
+            granted: true,
+            strict: false,
+            threshold: None,
+        }
+    }
+
+    fn enrolled(seed: u32) -> Enrolled {
+        let template = EnrolledTemplate {
+            position: Position::Unknown,
+            image_digest: vec![255; 32],
+            template: Some(template(seed, 80)),
+        };
+        Enrolled { templates: vec![template], marks: vec![] }
+    }
+
+    fn event(request: Request, samples: Vec<Sample>, enrolled: Option<Enrolled>) -> Event {
+        Event::Request { request, samples, enrolled }
+    }
+
+    fn sealed(change: impl FnOnce(&mut SealedProbe)) -> Sample {
+        let mut sealed = SealedProbe {
+            is_probe: true,
+            id: [7; 16],
+            subject: None,
+            made_at: NOW,
+            used_by: None,
+            template: Some(template(1, 80)),
+        };
+        change(&mut sealed);
+        Sample::Sealed(sealed)
+    }
+
+    #[test]
+    fn the_same_pattern_matches_and_another_does_not() {
+        let verify = |seed| decide(event(request(Operation::Verify), vec![image(seed, 80)], Some(enrolled(1))));
+        assert_eq!(ending(&verify(1)).0, Outcome::Match);
+        assert_eq!(ending(&verify(2)).0, Outcome::NoMatch);
+    }
+
+    #[test]
+    fn every_reason_to_refuse_is_given_before_anything_is_written() {
+        let verify = |samples| ending(&decide(event(request(Operation::Verify), samples, Some(enrolled(1))))).1;
+        assert_eq!(verify(vec![image(1, 49)]), Some(Reason::LowQuality));
+        assert_eq!(verify(vec![]), Some(Reason::Undecodable));
+        assert_eq!(verify(vec![Sample::Image(Err(Unusable::NotAFingerprint))]), Some(Reason::NotAFingerprint));
+        assert_eq!(verify(vec![image(1, 80), Sample::Image(Err(Unusable::Undecodable))]), Some(Reason::Undecodable));
+        let mut late = request(Operation::Verify);
+        late.captured_at = NOW.plus(DurationMs::from_secs(-61));
+        assert_eq!(
+            ending(&decide(event(late.clone(), vec![image(1, 80)], Some(enrolled(1))))).1,
+            Some(Reason::Expired),
+            "however long it says it is valid"
+        );
+        late.granted = false;
+        assert_eq!(ending(&decide(event(late, vec![image(1, 80)], None))).1, Some(Reason::UnauthorisedSource));
+        let effects = decide(event(request(Operation::Enrol), vec![image(1, 59)], None));
+        assert_eq!((effects.len(), ending(&effects).1), (1, Some(Reason::LowQuality)));
+        let mut strict = request(Operation::Enrol);
+        strict.strict = true;
+        assert_eq!(ending(&decide(event(strict, vec![image(1, 69)], None))).1, Some(Reason::LowQuality));
+    }
+
+    #[test]
+    fn v4_sealed_probes_are_fresh_unused_and_of_their_subject() {
+        let verify = |sample| ending(&decide(event(request(Operation::Verify), vec![sample], Some(enrolled(1)))));
+        assert_eq!(verify(sealed(|_| {})).0, Outcome::Match);
+        assert_eq!(verify(sealed(|s| s.is_probe = false)).1, Some(Reason::Replay));
+        assert_eq!(verify(sealed(|s| s.made_at = NOW.plus(DurationMs::from_secs(-61)))).1, Some(Reason::Replay));
+        assert_eq!(verify(sealed(|s| s.made_at = NOW.plus(DurationMs::from_secs(3_600)))).1, Some(Reason::Replay));
+        assert_eq!(verify(sealed(|s| s.used_by = Some(RequestId::from_bytes([2; 16])))).1, Some(Reason::Replay));
+        assert_eq!(
+            verify(sealed(|s| s.used_by = Some(RequestId::from_bytes([1; 16])))).0,
+            Outcome::Match,
+            "its own mark"
+        );
+        assert_eq!(verify(sealed(|s| s.subject = Some("s9".parse().unwrap()))).1, Some(Reason::TemplateIncompatible));
+        assert_eq!(verify(sealed(|s| s.template = None)).1, Some(Reason::TemplateIncompatible));
+        let enrol = decide(event(request(Operation::Enrol), vec![sealed(|_| {})], None));
+        assert_eq!(ending(&enrol).1, Some(Reason::Replay), "nobody is enrolled from a template handed back");
+    }
+
+    #[test]
+    fn v4_the_enrolled_image_is_a_replay() {
+        let mut known = enrolled(1);
+        known.templates[0].image_digest = vec![1; 32];
+        assert_eq!(
+            ending(&decide(event(request(Operation::Verify), vec![image(1, 80)], Some(known)))).1,
+            Some(Reason::Replay)
+        );
+    }
+
+    #[test]
+    fn enrolment_returns_a_reference_and_refuses_mixed_fingers() {
+        let effects = decide(event(request(Operation::Enrol), vec![image(1, 70), image(1, 90)], None));
+        assert!(matches!(&effects[..], [Effect::Enrol { templates, .. }, Effect::Return(best), Effect::Decide(_)]
+            if templates.len() == 2 && best.quality().value() == 90));
+        let mixed = decide(event(request(Operation::Enrol), vec![image(1, 80), image(2, 80)], None));
+        assert_eq!((mixed.len(), ending(&mixed).1), (1, Some(Reason::InconsistentSamples)));
+    }
+
+    #[test]
+    fn a_deletion_interrupted_after_its_write_goes_on() {
+        let own = Enrolled { templates: vec![], marks: vec![RequestId::from_bytes([1; 16])] };
+        let delete = |enrolled| decide(event(request(Operation::Delete), vec![], enrolled));
+        assert!(matches!(&delete(Some(own))[..], [Effect::Forget, Effect::Decide(_)]));
+        assert_eq!(ending(&delete(Some(Enrolled::default()))).1, Some(Reason::UnknownSubject));
+        assert_eq!(ending(&delete(None)).1, Some(Reason::UnknownSubject));
+    }
+
+    #[test]
+    fn templates_of_another_engine_are_not_compared() {
+        let mut foreign = enrolled(1);
+        foreign.templates[0].template = None;
+        assert_eq!(
+            ending(&decide(event(request(Operation::Verify), vec![image(1, 80)], Some(foreign)))).1,
+            Some(Reason::TemplateIncompatible)
+        );
+    }
+
+    proptest! {
+        /// V-1, D-1: whatever comes in, exactly one ending, at the end; and a match only for a granted, timely, fresh sample of quality.
+        #[test]
+        fn v1_one_ending_and_no_match_by_accident(
+            operation in proptest::sample::select(Operation::ALL),
+            granted: bool, age in -200_i64..200, quality in 0_u8..=100, is_probe: bool, sealed_sample: bool, seed in 1_u32..3, known: bool,
+        ) {
+            let mut asked = request(operation);
+            asked.granted = granted;
+            asked.captured_at = NOW.plus(DurationMs::from_secs(-age));
+            let sample = if sealed_sample { sealed(|s| { s.is_probe = is_probe; s.template = Some(template(seed, quality)); }) } else { image(seed, quality) };
+            let effects = decide(event(asked, vec![sample], known.then(|| enrolled(1))));
+            let endings = effects.iter().filter(|effect| matches!(effect, Effect::Decide(_) | Effect::Search(_))).count();
+            prop_assert_eq!(endings, 1);
+            prop_assert!(matches!(effects.last(), Some(Effect::Decide(_) | Effect::Search(_))));
+            if let Some(Effect::Decide(judgement)) = effects.last() && judgement.is_match() {
+                prop_assert!(operation == Operation::Verify && granted && known && seed == 1 && quality >= 50 && (-60..60).contains(&age) && (!sealed_sample || is_probe));
+            }
+        }
+    }
+}
