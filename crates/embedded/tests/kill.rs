@@ -355,6 +355,31 @@ async fn a_full_disk_refuses_and_never_acknowledges_wrongly() {
     embedded.log().publish(record("all", Some(0), "k", value_of(1 << 50))).await.unwrap();
 }
 
+/// When retention has deleted everything, ends, append times and committed offsets are the same after a restart.
+#[tokio::test]
+async fn ends_never_go_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock::running());
+    let topic = TopicName::new("all");
+    let embedded = Embedded::open(dir.path(), EmbeddedOptions::new(clock.clone())).unwrap();
+    make(&embedded).await;
+    for number in 0..700 {
+        embedded.log().publish(record("all", Some(0), "k", value_of(1 + number % 60))).await.unwrap();
+    }
+    let last = embedded.log().publish(record("all", Some(0), "k", value_of(1))).await.unwrap();
+    clock.advance(DurationMs::from_days(8));
+    embedded.sweep().await.unwrap();
+    assert!(read_all(&embedded, "all").await.is_empty());
+    embedded.shutdown().await;
+
+    clock.advance(DurationMs(-DurationMs::from_days(9).0));
+    let embedded = Embedded::open(dir.path(), EmbeddedOptions::new(clock)).unwrap();
+    assert_eq!(embedded.log().end_offsets(&topic).await.unwrap()[0], Offset(701));
+    let next = embedded.log().publish(record("all", Some(0), "k", value_of(1))).await.unwrap();
+    assert_eq!(next.offset, Offset(701));
+    assert!(next.append_time >= last.append_time, "append times never fall, though the clock went back");
+}
+
 #[tokio::test]
 async fn a_directory_has_one_user_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
