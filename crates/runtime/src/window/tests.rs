@@ -289,6 +289,8 @@ impl World {
             self.ends[index] += u64::from(self.ends[index] % 5 == 4);
             part.next = self.ends[index];
             self.window.reached(Partition(partition), part.epoch, Offset(part.next));
+            self.window.reached(Partition(partition), part.epoch, Offset(part.next.saturating_sub(1)));
+            self.window.reached(Partition(partition), part.epoch - 1, Offset(part.next + 9));
             return;
         };
         let offered = self.window.offer(record(partition, offset, key), part.epoch, lane_of(key));
