@@ -50,7 +50,7 @@ pub fn self_check() -> Result<(), SelfCheckError> {
 const SIDE: u32 = 300;
 const PERIOD: f32 = 9.0;
 
-/// An arch of ridges with phase vortices (each is one minutia) at places drawn from `seed`.
+/// Round ridges with phase vortices (each is one minutia) at places drawn from `seed`.
 pub(crate) fn dummy(seed: u32) -> GreyImage {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let mut next = |limit: f32| {
@@ -63,10 +63,10 @@ pub(crate) fn dummy(seed: u32) -> GreyImage {
             (x, y, if i % 2 == 0 { 1.0 } else { -1.0 })
         })
         .collect();
-    let bend = 20.0 + next(20.0);
+    let centre = 40.0 + next(40.0);
     let value = |x: f32, y: f32| {
         let (dx, dy) = (x - 150.0, y - 150.0);
-        let mut phase = (dy + bend * (-(dx / 80.0).powi(2)).exp()) / PERIOD * TAU;
+        let mut phase = dx.hypot(dy - centre) / PERIOD * TAU;
         for &(vx, vy, sign) in &vortices {
             phase += sign * (y - vy).atan2(x - vx);
         }

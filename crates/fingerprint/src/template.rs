@@ -54,7 +54,7 @@ pub enum MinutiaKind {
     Bifurcation,
 }
 
-/// One minutia. No `Debug`: it is biometric data.
+/// One minutia. Its `Debug` shows nothing: it is biometric data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Minutia {
     /// Pixels from the left edge at 500 dpi.
@@ -62,8 +62,8 @@ pub struct Minutia {
     /// Pixels from the top edge at 500 dpi.
     pub y: u16,
     /// Direction in 1/256 of a turn, counter-clockwise from the positive x axis as seen on the image
-    /// (ISO/IEC 19794-2): from an ending back along its ridge, from a bifurcation into the valley
-    /// between its two closest branches... that is, both point along the structure that ends there.
+    /// (ISO/IEC 19794-2): from an ending back along its ridge, from a bifurcation back along the
+    /// valley that ends between its branches.
     pub direction: u8,
     /// Ending or bifurcation.
     pub kind: MinutiaKind,
@@ -236,6 +236,12 @@ fn wipe(minutia: &mut Minutia) {
     minutia.direction.zeroize();
     minutia.quality.zeroize();
     minutia.kind = MinutiaKind::Ending;
+}
+
+impl fmt::Debug for Minutia {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Minutia")
+    }
 }
 
 impl fmt::Debug for Template {
