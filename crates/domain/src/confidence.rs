@@ -95,6 +95,7 @@ mod tests {
 
     #[test]
     fn seventy_is_one_in_ten_thousand_and_thirty_is_no_evidence() {
+        ridgeline_testkit::covers!("R-039");
         assert!((Confidence::from_fmr(Fmr::new(1e-4)).get() - 70.0).abs() < 1e-9);
         assert!((Confidence::from_fmr(Fmr::new(1.0)).get() - 30.0).abs() < 1e-9);
         assert!((Confidence::from_fmr(Fmr::new(f64::NAN)).get() - 30.0).abs() < 1e-9);

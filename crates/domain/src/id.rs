@@ -136,6 +136,7 @@ mod tests {
 
     #[test]
     fn subject_ids_refuse_separators_length_and_other_scripts() {
+        ridgeline_testkit::covers!("R-215");
         for bad in ["", "a/b", "a b", "ä", "a\n", &"x".repeat(101)] {
             assert!(bad.parse::<SubjectId>().is_err(), "{bad:?}");
         }

@@ -133,6 +133,7 @@ mod tests {
 
     #[test]
     fn unknown_words_say_what_is_accepted() {
+        ridgeline_testkit::covers!("R-051");
         let error = "purge".parse::<Operation>().unwrap_err();
         assert_eq!(error.to_string(), "operation must be one of enrol, verify, identify, extract, delete");
     }

@@ -71,7 +71,10 @@ mod tests {
 
     #[test]
     fn v1_a_spoof_or_nothing_compared_is_never_an_accept() {
+        ridgeline_testkit::covers!("R-038");
         let policy = Policy::default();
+        assert!(policy.judge(Fmr::new(0.99e-4), Comparisons(1), None, Liveness::Live).is_accept());
+        assert!(!policy.judge(Fmr::new(1.01e-4), Comparisons(1), None, Liveness::Live).is_accept());
         assert!(policy.judge(Fmr::new(1e-9), Comparisons(1), None, Liveness::NotAssessed).is_accept());
         assert!(!policy.judge(Fmr::new(1e-9), Comparisons(1), None, Liveness::Spoof).is_accept());
         assert!(!policy.judge(Fmr::new(1e-9), Comparisons(0), None, Liveness::Live).is_accept());
@@ -79,7 +82,10 @@ mod tests {
 
     #[test]
     fn strict_requests_are_held_to_the_recommended_quality() {
+        ridgeline_testkit::covers!("R-047", "R-048", "R-049", "R-050");
         let policy = Policy::default();
+        assert_eq!(policy.enrol_quality, QualityThresholds { minimum: 60, recommended: 70, excellent: 85 });
+        assert_eq!(policy.probe_quality, QualityThresholds { minimum: 50, recommended: 60, excellent: 80 });
         assert_eq!(policy.required_quality(Operation::Enrol, false), 60);
         assert_eq!(policy.required_quality(Operation::Enrol, true), 70);
         assert_eq!(policy.required_quality(Operation::Identify, false), 50);

@@ -251,6 +251,7 @@ fn audit_and_dead_letters() {
 /// D-1, P-1: the public decision carries no score of a non-match and no bytes at all.
 #[test]
 fn p1_public_schemas_have_no_room_for_templates() {
+    ridgeline_testkit::covers!("R-166");
     for topic in Topic::ALL.iter().filter(|topic| topic.row().public) {
         let schema = schema_of(topic.row().schema).unwrap();
         for forbidden in ["template\"", "image", "sample", "token", "challenge", "metadata"] {

@@ -1,13 +1,15 @@
 //! What a site does all day.
 
 use ridgeline_domain::{Operation, Outcome, Reason};
+use ridgeline_fingerprint::{Classical, Extractor, Limits, decode};
+use ridgeline_vault::open_template;
 
 use crate::fingers::{noise, sample};
 use crate::harness::{Pipeline, Site};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fingers_are_enrolled_verified_identified_and_forgotten() {
-    ridgeline_testkit::covers!("R-315", "R-035", "R-041");
+    ridgeline_testkit::covers!("R-315", "R-041", "R-167", "R-173");
     let pipeline = Pipeline::start(&Site::new()).await;
     for (index, subject) in ["s0", "s1", "s2"].into_iter().enumerate() {
         let decision = pipeline.ask(Operation::Enrol, Some(subject), vec![sample(index, 0), sample(index, 1)]).await;
@@ -15,7 +17,8 @@ async fn fingers_are_enrolled_verified_identified_and_forgotten() {
         assert!(decision.gallery_version == Some(1) && decision.confidence.is_none());
     }
     let genuine = pipeline.ask(Operation::Verify, Some("s0"), vec![sample(0, 2)]).await;
-    assert_eq!(genuine.outcome, Outcome::Match);
+    assert_eq!((genuine.outcome, genuine.modality.as_str()), (Outcome::Match, "fingerprint"));
+    assert_eq!(genuine.duration_ms, genuine.decided_at.since(genuine.evaluated_at).0);
     assert!(genuine.confidence.is_some_and(|confidence| confidence >= 70.0));
 
     let impostor = pipeline.ask(Operation::Verify, Some("s1"), vec![sample(0, 2)]).await;
@@ -45,11 +48,15 @@ async fn fingers_are_enrolled_verified_identified_and_forgotten() {
     assert_eq!((gone.outcome, gone.coverage.map(|coverage| coverage.templates)), (Outcome::NoMatch, Some(4)));
     assert_eq!(pipeline.ask(Operation::Delete, Some("s0"), vec![]).await.reason, Some(Reason::UnknownSubject));
 
-    let audit = pipeline.seen.audit_of(genuine.confirmation_id);
-    assert_eq!(
-        (audit.len(), audit[0].event_type.as_str(), audit[0].outcome.as_str()),
-        (1, "biometric.verify", "match")
-    );
+    for (decision, reason) in [(genuine, None), (unknown, Some("unknown_subject"))] {
+        let audit = pipeline.seen.audit_of(decision.confirmation_id);
+        assert_eq!(audit.len(), 1, "also of what concerns a subject that is gone");
+        assert_eq!(
+            (audit[0].event_type.as_str(), audit[0].outcome.as_str()),
+            ("biometric.verify", decision.outcome.as_str())
+        );
+        assert_eq!(audit[0].reason.as_deref(), reason);
+    }
     pipeline.stop().await;
 }
 
@@ -78,12 +85,14 @@ async fn a_restart_keeps_subjects_and_rebuilds_the_gallery() {
     ridgeline_testkit::covers!("R-023");
     let site = Site::new();
     let pipeline = Pipeline::start(&site).await;
-    assert_eq!(
-        pipeline.ask(Operation::Enrol, Some("kept"), vec![sample(0, 0), sample(0, 1)]).await.outcome,
-        Outcome::Enrolled
-    );
+    let enrolled = pipeline.ask(Operation::Enrol, Some("kept"), vec![sample(0, 0)]).await;
+    assert_eq!(enrolled.outcome, Outcome::Enrolled);
     pipeline.stop().await;
     let pipeline = Pipeline::start(&site).await;
+    let image = decode(sample(0, 0).bytes(), None, None, &Limits::default()).unwrap();
+    let extracted = Classical.extract(&image).unwrap().template.to_bytes();
+    let kept = pipeline.details(enrolled.confirmation_id).await.template.unwrap();
+    assert!(open_template(&pipeline.vault, &kept).unwrap().1.expose() == &extracted, "read back unchanged");
     assert_eq!(pipeline.ask(Operation::Verify, Some("kept"), vec![sample(0, 2)]).await.outcome, Outcome::Match);
     assert_eq!(pipeline.ask(Operation::Identify, None, vec![sample(0, 3)]).await.outcome, Outcome::Match);
     pipeline.stop().await;
