@@ -46,7 +46,7 @@ impl Prepared {
         let mut chosen: Vec<Minutia> = strongest[..strongest.len().min(MAX_COMPARED)].to_vec();
         chosen.sort_unstable();
         let cylinders: Vec<Cylinder> = (0..chosen.len()).map(|i| cylinder(&chosen, i)).collect();
-        let weight = cylinders.iter().map(|c| usable_weight(c)).collect();
+        let weight = cylinders.iter().map(usable_weight).collect();
         Self {
             x: chosen.iter().map(|m| m.x as i16).collect(),
             y: chosen.iter().map(|m| m.y as i16).collect(),

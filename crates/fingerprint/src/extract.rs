@@ -6,7 +6,7 @@ use crate::gabor;
 use crate::image::GreyImage;
 use crate::minutiae;
 use crate::plane::{BLOCK, Plane, grey_plane, resampled};
-use crate::template::{MAX_SIDE_PIXELS, Minutia, Quality, Template};
+use crate::template::{MAX_SIDE_PIXELS, Quality, Template};
 
 /// Name of the engine, stored beside scores and figures.
 pub const ENGINE_NAME: &str = "ridgeline-classical";
@@ -87,7 +87,7 @@ impl Extractor for Classical {
         if !seen.is_plausible_count(found.len(), area) {
             return Err(ExtractError::NotAFingerprint);
         }
-        let quality = seen.quality(&found, area);
+        let quality = seen.quality(area);
         let (width, height) = (plane.width as u16, plane.height as u16);
         let template =
             Template::new(ENGINE_VERSION, width, height, quality, found).map_err(|_| ExtractError::TooLarge)?;
@@ -168,7 +168,7 @@ impl Impression {
             && self.smoothness() <= MAX_SMOOTHNESS
     }
 
-    fn quality(&self, _minutiae: &[Minutia], area: usize) -> Quality {
+    fn quality(&self, area: usize) -> Quality {
         let clear = self.mean_over_foreground(&self.clarity);
         let size = (area as f32 / 1000.0).min(1.0).sqrt();
         Quality::new((100.0 * clear * size) as u8)

@@ -122,14 +122,14 @@ impl Matcher {
         for i in 0..a.len() {
             let row = &mut self.similarity[i];
             let own_root = f32::from(a.weight[i]).sqrt();
-            for j in 0..b.len() {
+            for (j, cell) in row.iter_mut().enumerate().take(b.len()) {
                 if a.weight[i] == 0 || b.weight[j] == 0 {
-                    row[j] = 0.0;
+                    *cell = 0.0;
                     continue;
                 }
                 let differ = distance(&a.cylinders[i], &b.cylinders[j]) as f32;
                 let value = 1.0 - differ.sqrt() / (own_root + f32::from(b.weight[j]).sqrt());
-                row[j] = value;
+                *cell = value;
                 if value > least {
                     let pair = Pair { a: i as u8, b: j as u8, weight: value };
                     let at = self.proposals.partition_point(|p| p.weight >= value);
