@@ -245,16 +245,17 @@ impl Client {
         self.decision(confirmation_id, Instant::now() + deadline, deadline).await
     }
 
-    /// Follows a public stream from now on.
+    /// Follows a public stream from now on, or from the oldest event that is kept.
     ///
     /// # Errors
     /// `Refused`, `Unreachable`.
-    pub async fn tail(&self, stream: PublicStream) -> Result<EventStream, ClientError> {
-        let path = match stream {
-            PublicStream::Decisions => "api/v1/tail/decisions",
-            PublicStream::Audit => "api/v1/tail/audit",
+    pub async fn tail(&self, stream: PublicStream, from_beginning: bool) -> Result<EventStream, ClientError> {
+        let name = match stream {
+            PublicStream::Decisions => "decisions",
+            PublicStream::Audit => "audit",
         };
-        let url = self.url(path)?;
+        let from = if from_beginning { "?from=beginning" } else { "" };
+        let url = self.url(&format!("api/v1/tail/{name}{from}"))?;
         let request = self.http.get(url).header("accept", "text/event-stream").send();
         let head = tokio::time::timeout(self.options.timeout, request).await;
         let head = head.map_err(|_| ClientError::Unexpected { what: "a stream request" })?;
@@ -279,10 +280,10 @@ impl Client {
         self.exchange(&call).await.map(drop)
     }
 
-    /// The service's own account of its health, whatever it says.
+    /// The service's own account of its health.
     ///
     /// # Errors
-    /// `Unreachable`, `Refused` if the answer is none of the service's.
+    /// `Unreachable`; `Refused` with status 503 while a component does not work.
     pub async fn health(&self) -> Result<serde_json::Value, ClientError> {
         let mut call = Call::new(Method::GET, "health");
         call.repeatable = false;

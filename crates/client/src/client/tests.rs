@@ -126,7 +126,7 @@ async fn an_answer_without_end_is_cut_off() {
 async fn streams_deliver_events_until_they_end() {
     let body = ": hello\n\nevent: audit\ndata: {\"n\":1}\n\ndata: {\"n\":2}\n\n";
     let server = Server::answering(vec![answer("200 OK", "content-type: text/event-stream\r\n", body)]).await;
-    let mut stream = client(&server).tail(PublicStream::Audit).await.unwrap();
+    let mut stream = client(&server).tail(PublicStream::Audit, true).await.unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap().name, "audit");
     assert_eq!(stream.next().await.unwrap().unwrap().data, "{\"n\":2}");
     assert!(stream.next().await.unwrap().is_none());
