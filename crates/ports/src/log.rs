@@ -235,7 +235,7 @@ pub type RevokeAck = oneshot::Sender<Vec<(Partition, Offset)>>;
 /// Membership changes. Never held back by back-pressure on records.
 #[derive(Debug)]
 pub enum Control {
-    /// These partitions are now ours.
+    /// These partitions are now ours. Sent before the first delivery of any of them.
     Assigned(Vec<Assignment>),
     /// Finish what runs, then send the offsets back; the adapter waits up to the revoke deadline and commits them.
     Revoked {
@@ -312,8 +312,9 @@ impl fmt::Debug for GroupSubscription {
 /// What a member says back to the log.
 #[async_trait]
 pub trait SubscriptionHandle: Send + Sync {
-    /// Commits the next offset to read per partition; returns once the log has it. Fails with `Closed` for a partition that is not
-    /// (or no longer) owned: nothing is committed then.
+    /// Commits the next offset to read per partition; returns once the log has it. Commits apply in the order of the calls. Fails
+    /// with `Closed` for a partition that is not (or no longer) owned, also when the ack of its revocation came first: nothing is
+    /// committed then.
     async fn commit(&self, offsets: &[(Partition, Offset)]) -> Result<(), LogError>;
     /// Stops reading these partitions until `resume`; what is already in the channel still arrives.
     async fn pause(&self, partitions: &[Partition]) -> Result<(), LogError>;
