@@ -1,2 +1,70 @@
-//! Ridgeline cli.
-fn main() {}
+//! `ridgeline`: the one binary. Reads configuration once, wires the crates together, talks to people.
+
+mod agent;
+mod agents_file;
+mod args;
+mod config;
+mod demo;
+mod eval;
+mod keys;
+mod node;
+mod operator;
+mod output;
+mod remote;
+mod serve;
+mod story;
+mod synth;
+mod telemetry;
+mod work;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command, Stream};
+use crate::config::Settings;
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            output::problem(&format!("ridgeline: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Exit codes: 0 done, 1 the answer is no (or a demo below its floor), 2 an error.
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(&args)?;
+    match args.command {
+        Command::Up(_) => reactor()?.block_on(serve::up(settings)),
+        Command::Demo(demo) => reactor()?.block_on(demo::run(settings, demo)),
+        Command::Agent(agent) => reactor()?.block_on(agent::run(settings, agent)),
+        Command::Synth(synth) => synth::run(&synth),
+        Command::Eval(eval) => eval::run(&eval),
+        Command::Enrol(scan) => reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Enrol, scan)),
+        Command::Verify(scan) => {
+            reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Verify, scan))
+        }
+        Command::Identify(scan) => {
+            reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Identify, scan))
+        }
+        Command::Extract(extract) => reactor()?.block_on(remote::extract(&settings, extract)),
+        Command::Delete(delete) => reactor()?.block_on(remote::delete(&settings, delete)),
+        Command::Decisions(stream) => {
+            let Stream::Tail(tail) = stream.command;
+            reactor()?.block_on(remote::tail(&settings, ridgeline_client::PublicStream::Decisions, tail))
+        }
+        Command::Audit(stream) => {
+            let Stream::Tail(tail) = stream.command;
+            reactor()?.block_on(remote::tail(&settings, ridgeline_client::PublicStream::Audit, tail))
+        }
+        Command::Keys(keys) => reactor()?.block_on(operator::keys(&settings, keys)),
+        Command::Agents(agents) => reactor()?.block_on(operator::agents(&settings, agents)),
+    }
+}
+
+fn reactor() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,122 @@
+//! `agents.toml`: the capture agents a data directory knows, written by the admin port or by people.
+//!
+//! ```toml
+//! [[agent]]
+//! id = "gate-7"
+//! public_key = "…"            # 44 characters, as `ridgeline agent` prints it, or PEM
+//! operations = ["verify"]
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use ridgeline_domain::{AgentId, Operation};
+use ridgeline_gateway::AgentBook;
+use ridgeline_vault::{AgentRegistry, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::keys::replace;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Book {
+    #[serde(default)]
+    agent: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    public_key: String,
+    operations: Vec<String>,
+}
+
+/// The file of a data directory.
+pub(crate) struct AgentsFile {
+    path: PathBuf,
+    /// One writer at a time.
+    writing: Mutex<()>,
+}
+
+impl AgentsFile {
+    /// The file in `dir`; it need not exist.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { path: dir.join("agents.toml"), writing: Mutex::new(()) }
+    }
+
+    /// Adds every agent of the file to `registry`.
+    ///
+    /// # Errors
+    /// An entry that cannot be read, or an id that is taken.
+    pub(crate) fn load(&self, registry: &mut AgentRegistry) -> anyhow::Result<()> {
+        let context = || format!("agents file {}", self.path.display());
+        for entry in self.read().with_context(context)?.agent {
+            let context = || format!("{}, agent {:?}", context(), entry.id);
+            let id: AgentId = entry.id.parse().with_context(context)?;
+            let key: VerifyingKey = entry.public_key.parse().with_context(context)?;
+            let operations = entry.operations.iter().map(|word| word.parse::<Operation>());
+            let operations: Vec<_> = operations.collect::<Result<_, _>>().with_context(context)?;
+            registry.insert(id, key, operations).with_context(context)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> anyhow::Result<Book> {
+        match std::fs::read_to_string(&self.path) {
+            Ok(text) => Ok(toml::from_str(&text)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Book::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AgentBook for AgentsFile {
+    fn add(&self, id: &AgentId, key: &VerifyingKey, operations: &[Operation]) -> std::io::Result<()> {
+        let _writing = self.writing.lock();
+        let mut book = self.read().map_err(std::io::Error::other)?;
+        book.agent.push(Entry {
+            id: id.to_string(),
+            public_key: key.to_string(),
+            operations: operations.iter().map(ToString::to_string).collect(),
+        });
+        let text = toml::to_string(&book).map_err(std::io::Error::other)?;
+        replace(&self.path, &text, 0o600).map_err(std::io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ridgeline_runtime::SystemEntropy;
+    use ridgeline_vault::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn what_is_added_is_known_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = AgentsFile::of(dir.path());
+        let mut registry = AgentRegistry::new();
+        file.load(&mut registry).unwrap();
+        assert!(registry.is_empty());
+        let key = SigningKey::generate(&SystemEntropy).unwrap().verifying_key();
+        for id in ["gate-7", "gate-8"] {
+            file.add(&id.parse().unwrap(), &key, &[Operation::Verify]).unwrap();
+        }
+        AgentsFile::of(dir.path()).load(&mut registry).unwrap();
+        let id = "gate-8".parse().unwrap();
+        assert!(registry.key(&id) == Some(&key));
+        assert!(registry.allows(&id, Operation::Verify) && !registry.allows(&id, Operation::Enrol));
+        assert!(file.load(&mut registry).is_err(), "an id stands for one key");
+    }
+
+    #[test]
+    fn a_wrong_entry_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[[agent]]\nid = \"gate-7\"\npublic_key = \"AAAA\"\noperations = [\"verify\"]\n";
+        std::fs::write(dir.path().join("agents.toml"), text).unwrap();
+        let error = AgentsFile::of(dir.path()).load(&mut AgentRegistry::new()).unwrap_err();
+        assert!(format!("{error:#}").contains("gate-7"), "{error:#}");
+    }
+}

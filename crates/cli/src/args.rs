@@ -1,0 +1,446 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, SubjectId};
+
+/// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
+///
+/// `ridgeline up` starts everything in one process; `ridgeline demo` does the same and shows it at work. The other commands
+/// are tools around a running service: they find its API key in the data directory.
+#[derive(Debug, Parser)]
+#[command(name = "ridgeline", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Global {
+    /// Where log, store and keys live [default: ./ridgeline-data]
+    #[arg(long, global = true, value_name = "DIR", env = "RIDGELINE_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file (TOML); what the command line says comes first
+    #[arg(long, global = true, value_name = "FILE", env = "RIDGELINE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Log lines on standard error as text or as JSON [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or directives as `info,ridgeline_gateway=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "RIDGELINE_LOG")]
+    pub(crate) log_level: Option<String>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the service: log, store, workers, HTTP interface and readers in one process
+    Up(ServeArgs),
+    /// Start the service and tell a story with synthetic (or your) fingerprints, then stay up
+    Demo(DemoArgs),
+    /// Run a capture agent that hands its scans to a running service
+    Agent(AgentArgs),
+    /// Write synthetic fingerprints
+    Synth(SynthArgs),
+    /// Measure the engine on a set of images: scores and timings as CSV
+    Eval(EvalArgs),
+    /// Enrol a subject from images
+    Enrol(ScanArgs),
+    /// Compare images with one subject (1:1)
+    Verify(ScanArgs),
+    /// Search everybody for an image (1:N)
+    Identify(ScanArgs),
+    /// Turn an image into a sealed probe template
+    Extract(ExtractArgs),
+    /// Forget a subject
+    Delete(DeleteArgs),
+    /// Follow the decisions of a running service
+    Decisions(StreamArgs),
+    /// Follow the audit events of a running service
+    Audit(StreamArgs),
+    /// List, make and revoke API keys (admin port)
+    Keys(KeysArgs),
+    /// List and register capture agents (admin port)
+    Agents(AgentsArgs),
+}
+
+/// Options of a service.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct ServeArgs {
+    /// Address of the HTTP interface [default: 127.0.0.1:8080]; port 0 takes any free one
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address of metrics and of the operators' interface [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Listen without TLS on an address that others can reach. Biometrics and API keys then travel readable for everybody
+    /// on the way: only behind something that adds TLS
+    #[arg(long)]
+    pub(crate) danger_plain_http: bool,
+    /// Also watch this folder: every image that appears there is a scan
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// What images of the folder ask for [default: verify]
+    #[arg(long, value_name = "OPERATION", requires = "folder", value_parser = operation)]
+    pub(crate) folder_operation: Option<Operation>,
+    /// Resolution of images of the folder that do not carry it
+    #[arg(long, value_name = "N", requires = "folder", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) folder_dpi: Option<u16>,
+}
+
+/// Options of the demo.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct DemoArgs {
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Use these images instead of synthetic ones: `<finger>_<impression>.<ext>`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scans: Option<PathBuf>,
+    /// Resolution of those images, unless they carry it
+    #[arg(long, value_name = "N", requires = "scans", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// End after the story, with exit code 1 if synthetic fingers fell below the floor. Works in a temporary directory
+    /// unless --data-dir is given
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// Number of synthetic fingers, the unknown one included
+    #[arg(long, value_name = "N", default_value_t = 20, hide = true, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) fingers: u32,
+    /// Seed of the synthetic fingers
+    #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
+    pub(crate) seed: u64,
+}
+
+/// Options of a capture agent.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    /// Watch this folder: every image that appears there is a scan. `<subject>.png` or `<subject>.<anything>.png`; taken
+    /// images move to `done/`, others to `refused/` with the reason
+    #[arg(long, value_name = "DIR", required_unless_present = "simulate")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Serve the images of this folder once, as if fingers were placed
+    #[arg(long, value_name = "DIR", conflicts_with = "folder")]
+    pub(crate) simulate: Option<PathBuf>,
+    /// Time between two simulated touches in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    pub(crate) pace_ms: u64,
+    /// What the images ask for
+    #[arg(long, default_value = "verify", value_parser = operation)]
+    pub(crate) operation: Operation,
+    /// Resolution of images that do not carry it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
+    /// Which finger, for instance right_index
+    #[arg(long, default_value = "unknown")]
+    pub(crate) position: Position,
+    /// Name of this agent
+    #[arg(long, default_value = "agent-1")]
+    pub(crate) id: AgentId,
+    /// Name of its reader [default: folder or simulated]
+    #[arg(long)]
+    pub(crate) reader: Option<ReaderId>,
+    /// Where the agent keeps its key and its spool [default: <data-dir>/agents/<id>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) agent_dir: Option<PathBuf>,
+    /// The service's public key that samples are sealed to [default: <data-dir>/sealing-key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sealing_key: Option<PathBuf>,
+    /// Register this agent for its operation through the admin port first
+    #[arg(long)]
+    pub(crate) register: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Delete images of the folder once they are spooled instead of moving them to `done/`
+    #[arg(long)]
+    pub(crate) delete_done: bool,
+}
+
+/// Options of `synth`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct SynthArgs {
+    /// Number of fingers
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) fingers: u32,
+    /// Impressions of each finger
+    #[arg(long, value_name = "M", default_value_t = 4)]
+    pub(crate) impressions: u32,
+    /// Where to write `<finger>_<impression>.png`, counted from 1, 500 dpi
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Equal seeds give equal files
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write templates of the engine (`.template`) instead of images: made directly, for large galleries
+    #[arg(long)]
+    pub(crate) templates: bool,
+    /// Threads [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Options of `eval`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct EvalArgs {
+    /// Images named `<finger>_<impression>.<ext>`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scans: PathBuf,
+    /// Resolution of images that do not carry it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
+    /// Name of the set in the CSV files
+    #[arg(long, value_name = "NAME")]
+    pub(crate) set: String,
+    /// Where to write ours.scores.csv, ours.extract.csv and ours.speed.csv
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Extractions of each image; the median CPU time counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) passes: usize,
+    /// Threads that extract [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// How to reach a service.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct RemoteArgs {
+    /// Address of the service [default: where `up` listens]
+    #[arg(long, value_name = "URL", env = "RIDGELINE_URL")]
+    pub(crate) url: Option<String>,
+    /// API key [default: what stands in <data-dir>/api-key]
+    #[arg(long, value_name = "KEY", env = "RIDGELINE_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+}
+
+/// Options of enrol, verify and identify.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ScanArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    /// Images, or sealed templates in files named `*.sealed`
+    #[arg(required = true, num_args = 1..=10, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Whom it is about; required for enrol and verify
+    #[arg(long)]
+    pub(crate) subject: Option<SubjectId>,
+    /// Resolution of images that do not carry it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
+    /// Which finger, for instance right_index
+    #[arg(long, default_value = "unknown")]
+    pub(crate) position: Position,
+    /// Hold the images to the recommended quality
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How long to wait for the decision
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) wait: u64,
+    /// Print the whole decision as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `extract`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    /// The image
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Where to write the sealed template; single use, valid for a minute
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Resolution, unless the image carries it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
+}
+
+/// Options of `delete`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    /// Whom to forget
+    pub(crate) subject: SubjectId,
+}
+
+/// `audit tail`, `decisions tail`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct StreamArgs {
+    #[command(subcommand)]
+    pub(crate) command: Stream,
+}
+
+/// What to do with a stream.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Stream {
+    /// Print each event as one line of JSON until interrupted
+    Tail(TailArgs),
+}
+
+/// Options of a tail.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct TailArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    /// Begin with the oldest event that is kept
+    #[arg(long)]
+    pub(crate) from_beginning: bool,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+}
+
+/// How to reach the admin port.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct AdminArgs {
+    /// Address of the admin port [default: where `up` listens]
+    #[arg(long, value_name = "URL", env = "RIDGELINE_ADMIN_URL")]
+    pub(crate) admin_url: Option<String>,
+    /// File with the admin key [default: <data-dir>/admin-key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_key_file: Option<PathBuf>,
+}
+
+/// `keys …`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+/// What to do with API keys.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// All keys, without their secrets
+    List,
+    /// Make a key; its secret is shown this once
+    Create {
+        /// For people
+        name: String,
+        /// What it may do, for instance biometric:verify; several allowed
+        #[arg(required = true)]
+        permissions: Vec<Permission>,
+    },
+    /// Refuse a key from now on
+    Revoke {
+        /// Its public id
+        id: String,
+    },
+}
+
+/// `agents …`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct AgentsArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(subcommand)]
+    pub(crate) command: AgentsCommand,
+}
+
+/// What to do with agents.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// All agents with their keys and operations
+    List,
+    /// Register an agent
+    Add {
+        /// Its name
+        id: AgentId,
+        /// Its public key, as `ridgeline agent` prints it
+        public_key: String,
+        /// What it may ask for; several allowed
+        #[arg(required = true, value_parser = operation)]
+        operations: Vec<Operation>,
+    },
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    // The other spelling is as common.
+    let text = if text == "enroll" { "enrol" } else { text };
+    text.parse().map_err(|error: ridgeline_domain::UnknownWord| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent_and_every_command_explains_itself() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{}", sub.get_name());
+            for argument in sub.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{} {}", sub.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [["ridgeline", "--data-dir", "x", "up"], ["ridgeline", "up", "--data-dir", "x"]] {
+            let args = Args::try_parse_from(line).unwrap();
+            assert_eq!(args.global.data_dir, Some(PathBuf::from("x")));
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_anything_starts() {
+        for line in [
+            &["ridgeline", "enrol"][..],
+            &["ridgeline", "enrol", "a.png", "--subject", "a/b"],
+            &["ridgeline", "enrol", "a.png", "--dpi", "100"],
+            &["ridgeline", "enrol", "a.png", "--position", "big_toe"],
+            &["ridgeline", "up", "--listen", "8080"],
+            &["ridgeline", "up", "--folder", "x", "--folder-operation", "purge"],
+            &["ridgeline", "demo", "--dpi", "500"],
+            &["ridgeline", "agent"],
+            &["ridgeline", "keys", "create", "x", "biometric:everything"],
+        ] {
+            assert!(Args::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_parse() {
+        for line in [
+            "ridgeline demo --exit --json",
+            "ridgeline demo --scans d --dpi 500 --exit",
+            "ridgeline synth --fingers 3 --impressions 2 --out d --seed 7 --templates",
+            "ridgeline eval --scans d --dpi 500 --set s --out o",
+            "ridgeline enrol a.png b.png --subject alice --dpi 500",
+            "ridgeline identify a.png --url http://127.0.0.1:1 --json",
+            "ridgeline audit tail",
+            "ridgeline decisions tail --from-beginning --count 3",
+            "ridgeline agent --folder in --operation enroll --register",
+        ] {
+            assert!(Args::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

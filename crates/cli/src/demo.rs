@@ -1,0 +1,118 @@
+//! `ridgeline demo`: the service, and a story that shows it at work.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ridgeline_client::{Client, ClientOptions};
+use ridgeline_ports::EventLog;
+use ridgeline_wire::Topic;
+use tokio::time::Instant;
+
+use crate::args::DemoArgs;
+use crate::config::Settings;
+use crate::node::Node;
+use crate::serve::{StopSignal, until_stopped};
+use crate::story::{Cast, Report, tell, write_examples};
+use crate::{keys, output, telemetry};
+
+/// Starts the service, tells the story, prints the table, and stays up unless `--exit`.
+///
+/// # Errors
+/// What keeps the service from starting, or a folder of images that cannot be used.
+pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    telemetry::log(&settings, "warn")?;
+    let mut signal = StopSignal::new()?;
+    let cast = match &args.scans {
+        Some(folder) => Cast::of_folder(folder, args.dpi)?,
+        None => Cast::Synthetic { fingers: args.fingers, seed: args.seed },
+    };
+    let synthetic = cast.is_synthetic();
+    // Kept until the end of the demo, then removed.
+    let _temporary = if args.exit { temporary(&mut settings, &args)? } else { None };
+    let mut node = Node::start(&settings).await?;
+    let key = keys::read_secret(&node.api_key_file)?;
+    let client = Client::new(ClientOptions::new(&node.url, Some(key)))?;
+    let told = tokio::select! {
+        told = story(client, node.log.clone(), cast, began) => told,
+        error = node.broken() => Err(error),
+        () = signal.received() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let report = match told {
+        Ok(report) => report,
+        Err(error) => {
+            node.stop().await;
+            return Err(error);
+        }
+    };
+    if args.json {
+        output::line(&serde_json::to_string(&report)?);
+    } else {
+        output::line(&report.text());
+    }
+    let misses = if synthetic { report.misses() } else { Vec::new() };
+    for miss in &misses {
+        output::remark(&format!("below the floor: {miss}"));
+    }
+    if args.exit {
+        node.stop().await;
+        return Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) });
+    }
+    stay(node, &settings, &mut signal).await
+}
+
+/// A demo that ends leaves nothing behind, and needs no port of its own unless somebody named one.
+fn temporary(settings: &mut Settings, args: &DemoArgs) -> anyhow::Result<Option<tempfile::TempDir>> {
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    settings.listen = args.serve.listen.unwrap_or(free);
+    settings.admin_listen = args.serve.admin_listen.unwrap_or(free);
+    if settings.data_dir_given {
+        return Ok(None);
+    }
+    let dir = tempfile::Builder::new().prefix("ridgeline-demo-").tempdir().context("a temporary directory")?;
+    settings.data_dir = dir.path().join("data");
+    Ok(Some(dir))
+}
+
+async fn story(client: Client, log: Arc<dyn EventLog>, cast: Cast, began: Instant) -> anyhow::Result<Report> {
+    let before = audit_events(log.as_ref()).await?;
+    let (ended, first) = tell(client, cast, began).await?;
+    // Each decision's audit event was acknowledged before the decision (A-1), so all of them are counted here.
+    let audit_events = audit_events(log.as_ref()).await? - before;
+    Ok(Report::new(&ended, audit_events, u64::try_from(first.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// Events that were ever written to `audit`.
+async fn audit_events(log: &dyn EventLog) -> anyhow::Result<u64> {
+    let ends = log.end_offsets(&Topic::Audit.name("")).await.context("the end of the audit topic")?;
+    Ok(ends.iter().map(|offset| offset.0).sum())
+}
+
+async fn stay(node: Node, settings: &Settings, signal: &mut StopSignal) -> anyhow::Result<ExitCode> {
+    let examples = settings.data_dir.join("demo-images");
+    let folder = examples.clone();
+    tokio::task::spawn_blocking(move || write_examples(&folder)).await.context("the example images")??;
+    output::remark(&invitation(&node.url, &node.admin_url, &node.api_key_file, &examples));
+    until_stopped(node, signal).await
+}
+
+/// Where everything is, and three commands to try.
+fn invitation(url: &str, admin_url: &str, api_key_file: &Path, examples: &Path) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let (key, images) = (absolute(api_key_file), absolute(examples));
+    let call = |fields: &str| {
+        format!("curl -sS {url}/api/v1/scans -H \"X-API-Key: $(cat '{key}')\" -H 'Prefer: wait=10' -F dpi=500 {fields}")
+    };
+    format!(
+        "\nRidgeline is up: {url}\n  documentation  {url}/docs\n  health         {url}/health\n  metrics        \
+         {admin_url}/metrics\n  API key file   {key}\n\nTry it with a finger that is not enrolled yet:\n\n# enrol\n{}\n\n\
+         # verify\n{}\n\n# identify\n{}\n\nStop with Ctrl-C.",
+        call(&format!(
+            "-F operation=enrol -F subject_id=visitor -F 'sample=@{images}/enrol-1.png' -F 'sample=@{images}/enrol-2.png'"
+        )),
+        call(&format!("-F operation=verify -F subject_id=visitor -F 'sample=@{images}/verify.png'")),
+        call(&format!("-F operation=identify -F 'sample=@{images}/identify.png'")),
+    )
+}
