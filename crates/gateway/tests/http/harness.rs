@@ -21,7 +21,7 @@ use ridgeline_ports::{
 };
 use ridgeline_runtime::{CpuPool, Health, SystemEntropy};
 use ridgeline_testkit::memory::Memory;
-use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SigningKey, Vault};
+use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SealingKey, SigningKey, Vault};
 use ridgeline_wire::message::{Coverage, Decision, Scan};
 use ridgeline_wire::row::{AnswerCandidate, AnswerDetails, AnswerRow, table};
 use ridgeline_wire::{Topic, Topology, decode, encode};
@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) gateway: Gateway,
     pub(crate) vault: Vault,
     pub(crate) agents: Arc<RwLock<AgentRegistry>>,
+    pub(crate) health: Health,
+    pub(crate) sealing: SealingKey,
     pub(crate) stop: CancellationToken,
 }
 
@@ -63,7 +65,8 @@ impl Site {
         memory.store().ensure_tables(table::ALL).await.unwrap();
         let ring = KeyRing::create(&SystemEntropy).unwrap();
         let key = SigningKey::generate(&SystemEntropy).unwrap();
-        let signer = Signer::new("gateway:test".parse().unwrap(), key, ring.sealing_key());
+        let (sealing, health) = (ring.sealing_key(), Health::new());
+        let signer = Signer::new("gateway:test".parse().unwrap(), key, sealing.clone());
         let (vault, agents, stop) = (Vault::new(ring), Arc::default(), CancellationToken::new());
         let gateway = Gateway::new(GatewayParts {
             log: log.clone(),
@@ -75,17 +78,17 @@ impl Site {
             clock: memory.clock(),
             entropy: Arc::new(SystemEntropy),
             cpu: CpuPool::new(2).unwrap(),
-            health: Health::new(),
+            health: health.clone(),
             prefix: PREFIX.to_owned(),
             limits,
             public_url: String::new(),
             admin_key: Some(Sensitive::new(ADMIN_KEY.to_owned())),
-            metrics: None,
+            metrics: Some(recorder()),
             stop: stop.clone(),
         });
         let (tailing, tail_stop) = (gateway.clone(), stop.clone());
         tokio::spawn(async move { tailing.run_tail(tail_stop).await });
-        Self { memory, log, gateway, vault, agents, stop }
+        Self { memory, log, gateway, vault, agents, health, sealing, stop }
     }
 
     /// With a worker that answers everything.
@@ -158,6 +161,13 @@ impl Site {
     pub(crate) async fn get(&self, key: &str, path: &str) -> Answer {
         self.send(get(path, key)).await
     }
+}
+
+/// One recorder for the whole test program: there can be no second.
+fn recorder() -> metrics_exporter_prometheus::PrometheusHandle {
+    static HANDLE: std::sync::LazyLock<metrics_exporter_prometheus::PrometheusHandle> =
+        std::sync::LazyLock::new(|| metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap());
+    HANDLE.clone()
 }
 
 pub(crate) fn post(path: &str, key: &str, body: &Value) -> Request<Body> {
