@@ -112,11 +112,29 @@ impl Shards {
             }
             self.answer_ready();
         }
-        if let Err(error) = group.handle.leave().await {
-            tracing::warn!(%error, "gallery shard could not leave its group");
-        }
+        self.leave(group).await;
         self.searches.shutdown().await;
         Ok(())
+    }
+
+    /// Leaves the group, answering the revocations that leaving brings: the log waits for them.
+    async fn leave(&mut self, mut group: GroupSubscription) {
+        let handle = group.handle.clone();
+        let leaving = handle.leave();
+        tokio::pin!(leaving);
+        loop {
+            let control = tokio::select! {
+                left = &mut leaving => {
+                    if let Err(error) = left {
+                        tracing::warn!(%error, "gallery shard could not leave its group");
+                    }
+                    return;
+                }
+                Some(control) = group.control.recv() => control,
+            };
+            // A log that fails now fails the leaving as well, which is told above.
+            let _ = self.control(control);
+        }
     }
 
     fn control(&mut self, control: Control) -> Result<(), LogError> {
