@@ -98,8 +98,8 @@ struct NewKey {
 pub(crate) async fn create_key(Extract(state): Extract<State>, request: Request) -> Result<Response, Problem> {
     let body: NewKey = read(&state, request).await?;
     let wrong = |pointer: &str, detail: String| Problem::field(ErrorCode::MalformedRequest, pointer, detail);
-    let valid_name = (1..=NAME_CHARS_MAX).contains(&body.name.chars().count())
-        && !body.name.chars().any(char::is_control);
+    let valid_name =
+        (1..=NAME_CHARS_MAX).contains(&body.name.chars().count()) && !body.name.chars().any(char::is_control);
     if !valid_name {
         return Err(wrong("/name", format!("must have between 1 and {NAME_CHARS_MAX} characters")));
     }

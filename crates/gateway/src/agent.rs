@@ -45,7 +45,11 @@ async fn take(state: &State, headers: &HeaderMap, incoming: &mut Incoming) -> Re
     }
     let (bytes, _room) = incoming.read(state, state.limits().record_bytes_max).await.map_err(|problem| {
         let too_large = problem.code() == ErrorCode::BodyTooLarge;
-        if too_large { Problem::new(ErrorCode::RecordTooLarge, "the record is larger than a message may be") } else { problem }
+        if too_large {
+            Problem::new(ErrorCode::RecordTooLarge, "the record is larger than a message may be")
+        } else {
+            problem
+        }
     })?;
     let (scan, bytes) = {
         let state = state.clone();

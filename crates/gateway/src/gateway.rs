@@ -224,13 +224,11 @@ impl Gateway {
     }
 
     /// For callers and agents.
-    #[must_use]
     pub fn router(&self) -> Router {
         crate::routes::public(&self.shared)
     }
 
     /// For operators: metrics, health with reasons, keys and agents. Belongs on a port that callers do not reach.
-    #[must_use]
     pub fn admin_router(&self) -> Router {
         crate::routes::admin(&self.shared)
     }

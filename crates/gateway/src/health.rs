@@ -46,7 +46,8 @@ fn report(shared: &Shared, reasons: bool) -> Response {
         .iter()
         .map(|part| {
             let state = part.state.as_str();
-            let shown = if reasons { json!({ "status": state, "reason": part.reason }) } else { json!({ "status": state }) };
+            let shown =
+                if reasons { json!({ "status": state, "reason": part.reason }) } else { json!({ "status": state }) };
             (part.name.clone(), shown)
         })
         .collect();
@@ -60,7 +61,6 @@ fn report(shared: &Shared, reasons: bool) -> Response {
         "components": components,
         "readers": { "attached": readers, "note": note },
     });
-    let status =
-        if overall == HealthState::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let status = if overall == HealthState::Unhealthy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     json_response(status, &body)
 }

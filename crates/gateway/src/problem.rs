@@ -162,7 +162,9 @@ impl From<StoreError> for Problem {
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::TooLarge { .. } => Self::new(ErrorCode::RecordTooLarge, "the record is larger than a message may be"),
+            LogError::TooLarge { .. } => {
+                Self::new(ErrorCode::RecordTooLarge, "the record is larger than a message may be")
+            }
             LogError::Unavailable(_) | LogError::Closed => {
                 tracing::warn!(error = %error, "log unavailable");
                 Self::unavailable("the log cannot be reached")

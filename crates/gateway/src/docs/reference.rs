@@ -28,7 +28,7 @@ pub(super) fn render(document: &Value) -> String {
         }
     }
     html.push_str("<h2>Schemas</h2>");
-    for (name, schema) in members(&document["components"]["schemas"]) {
+    for (name, schema) in members(at(document, "/components/schemas")) {
         html.push_str(&schema_section(name, schema));
     }
     html.push_str(&codes());
@@ -71,7 +71,7 @@ fn section(path: &str, method: &str, operation: &Value) -> String {
         }
         html.push_str("</table>");
     }
-    for (media, content) in members(&operation["requestBody"]["content"]) {
+    for (media, content) in members(at(operation, "/requestBody/content")) {
         html.push_str(&format!("<p>Body <code>{}</code>: {}</p>", escape(media), kind(&content["schema"])));
     }
     html.push_str("<table><tr><th>Status<th>Meaning<th>Body");
@@ -134,11 +134,13 @@ fn kind(schema: &Value) -> String {
     if schema["items"].is_object() {
         words.push(format!("of {}", kind(&schema["items"])));
     }
-    let choices: Vec<_> = items(&schema["enum"]).iter().map(|word| format!("<code>{}</code>", escape(text(word)))).collect();
+    let choices: Vec<_> =
+        items(&schema["enum"]).iter().map(|word| format!("<code>{}</code>", escape(text(word)))).collect();
     if !choices.is_empty() {
         words.push(choices.join(" "));
     }
-    for (name, sign) in [("minimum", "≥"), ("maximum", "≤"), ("maxLength", "length ≤"), ("maxItems", "count ≤")] {
+    for (name, sign) in [("minimum", "≥"), ("maximum", "≤"), ("maxLength", "length ≤"), ("maxItems", "count ≤")]
+    {
         if schema[name].is_number() {
             words.push(format!("{sign} {}", schema[name]));
         }
@@ -157,7 +159,11 @@ fn link(name: &str) -> String {
 
 fn codes() -> String {
     let rows = ErrorCode::ALL.iter().map(|code| {
-        format!("<tr><td><a href=\"/docs/errors/{code}\">{code}</a><td>{}<td>{}", code.http_status(), escape(code.title()))
+        format!(
+            "<tr><td><a href=\"/docs/errors/{code}\">{code}</a><td>{}<td>{}",
+            code.http_status(),
+            escape(code.title())
+        )
     });
     format!("<h2>Error codes</h2><table><tr><th>Code<th>Status<th>Meaning{}</table>", rows.collect::<String>())
 }
@@ -166,6 +172,11 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, &'static str, &Va
     members(&document["paths"]).flat_map(|(path, operations)| {
         METHODS.into_iter().filter_map(move |method| Some((path, method, operations.get(method)?)))
     })
+}
+
+/// The value under a JSON pointer; null if there is none.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {

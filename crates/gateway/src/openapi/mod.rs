@@ -84,7 +84,8 @@ mod tests {
     fn documented_paths_and_routes_are_the_same() {
         let source = include_str!("../routes.rs");
         let public = source.split("pub(crate) fn admin").next().unwrap();
-        let routes: BTreeSet<_> = public.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        let routes: BTreeSet<_> =
+            public.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
         let document = document();
         let documented: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(documented, routes);
@@ -109,7 +110,8 @@ mod tests {
         for target in found {
             assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
         }
-        let operations = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+        let operations =
+            document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
         let ids: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     }

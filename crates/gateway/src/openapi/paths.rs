@@ -65,7 +65,11 @@ fn confirmation_id(operation: Operation) -> Operation {
 fn status() -> Operation {
     confirmation_id(Operation::new("scans", "getScan", "Where a scan stands"))
         .text("A request of another key is not found, unless the key has `biometric:read_all`.")
-        .query("wait", &json!({ "type": "integer", "minimum": 0, "maximum": 30 }), "Wait so many seconds for the decision")
+        .query(
+            "wait",
+            &json!({ "type": "integer", "minimum": 0, "maximum": 30 }),
+            "Wait so many seconds for the decision",
+        )
         .json(200, "The status, with the decision once there is one", &schema("ScanStatus"))
         .refuses(&[400, 401, 404, 503])
 }

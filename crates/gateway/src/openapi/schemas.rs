@@ -76,139 +76,179 @@ fn format() -> Value {
 }
 
 fn scan_request() -> Value {
-    object("A request; unknown fields are refused", &["operation"], json!({
-        "operation": schema("Operation"),
-        "subject_id": {
-            "allOf": [schema("SubjectId")], "description": "Required for enrol, verify and delete",
-        },
-        "modality": { "type": "string", "enum": ["fingerprint"], "default": "fingerprint" },
-        "position": { "allOf": [schema("Position")], "default": "unknown" },
-        "samples": {
-            "type": "array", "minItems": 1, "maxItems": 10, "items": schema("Sample"),
-            "description": "Required for all operations but delete",
-        },
-        "options": schema("ScanOptions"),
-        "metadata": schema("Metadata"),
-        "callback_url": { "type": "string", "format": "uri", "description": "Not in this version (501)" },
-    }))
+    object(
+        "A request; unknown fields are refused",
+        &["operation"],
+        json!({
+            "operation": schema("Operation"),
+            "subject_id": {
+                "allOf": [schema("SubjectId")], "description": "Required for enrol, verify and delete",
+            },
+            "modality": { "type": "string", "enum": ["fingerprint"], "default": "fingerprint" },
+            "position": { "allOf": [schema("Position")], "default": "unknown" },
+            "samples": {
+                "type": "array", "minItems": 1, "maxItems": 10, "items": schema("Sample"),
+                "description": "Required for all operations but delete",
+            },
+            "options": schema("ScanOptions"),
+            "metadata": schema("Metadata"),
+            "callback_url": { "type": "string", "format": "uri", "description": "Not in this version (501)" },
+        }),
+    )
 }
 
 fn scan_form() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    object("The same request as a form; `format` and `dpi` hold for all samples", &["operation"], json!({
-        "operation": schema("Operation"),
-        "subject_id": schema("SubjectId"),
-        "modality": { "type": "string", "enum": ["fingerprint"], "default": "fingerprint" },
-        "position": schema("Position"),
-        "sample": {
-            "type": "array", "minItems": 1, "maxItems": 10,
-            "items": { "type": "string", "format": "binary" }, "description": "One part for each sample",
-        },
-        "format": format(),
-        "dpi": dpi(),
-        "options": text("ScanOptions as JSON"),
-        "metadata": text("Metadata as JSON"),
-        "callback_url": text("Not in this version (501)"),
-    }))
+    object(
+        "The same request as a form; `format` and `dpi` hold for all samples",
+        &["operation"],
+        json!({
+            "operation": schema("Operation"),
+            "subject_id": schema("SubjectId"),
+            "modality": { "type": "string", "enum": ["fingerprint"], "default": "fingerprint" },
+            "position": schema("Position"),
+            "sample": {
+                "type": "array", "minItems": 1, "maxItems": 10,
+                "items": { "type": "string", "format": "binary" }, "description": "One part for each sample",
+            },
+            "format": format(),
+            "dpi": dpi(),
+            "options": text("ScanOptions as JSON"),
+            "metadata": text("Metadata as JSON"),
+            "callback_url": text("Not in this version (501)"),
+        }),
+    )
 }
 
 fn sample() -> Value {
-    object("An image or a sealed template", &["format", "data"], json!({
-        "format": format(),
-        "data": { "type": "string", "contentEncoding": "base64" },
-        "dpi": dpi(),
-    }))
+    object(
+        "An image or a sealed template",
+        &["format", "data"],
+        json!({
+            "format": format(),
+            "data": { "type": "string", "contentEncoding": "base64" },
+            "dpi": dpi(),
+        }),
+    )
 }
 
 fn scan_options() -> Value {
-    object("Further wishes", &[], json!({
-        "threshold_confidence": percentage("Raises the accept bound of the deployment; cannot lower it"),
-        "top_k": { "type": "integer", "minimum": 1, "maximum": 100, "description": "Candidates to return" },
-        "dedup": { "type": "boolean", "description": "Search for the finger under other subjects first; not in this version (501)" },
-        "gallery": { "type": "object", "description": "Restricts an identification; not in this version (501)" },
-        "strict_quality": { "type": "boolean", "description": "Hold samples to the recommended quality" },
-    }))
+    object(
+        "Further wishes",
+        &[],
+        json!({
+            "threshold_confidence": percentage("Raises the accept bound of the deployment; cannot lower it"),
+            "top_k": { "type": "integer", "minimum": 1, "maximum": 100, "description": "Candidates to return" },
+            "dedup": { "type": "boolean", "description": "Search for the finger under other subjects first; not in this version (501)" },
+            "gallery": { "type": "object", "description": "Restricts an identification; not in this version (501)" },
+            "strict_quality": { "type": "boolean", "description": "Hold samples to the recommended quality" },
+        }),
+    )
 }
 
 fn decision() -> Value {
     let required = [
-        "confirmation_id", "operation", "outcome", "liveness", "engine", "valid_until", "evaluated_at", "decided_at", "duration_ms",
+        "confirmation_id",
+        "operation",
+        "outcome",
+        "liveness",
+        "engine",
+        "valid_until",
+        "evaluated_at",
+        "decided_at",
+        "duration_ms",
     ];
-    object("How a request ended; refuse it after `valid_until`", &required, json!({
-        "confirmation_id": schema("ConfirmationId"),
-        "operation": schema("Operation"),
-        "outcome": schema("Outcome"),
-        "subject_id": schema("SubjectId"),
-        "confidence": percentage("70 is a false match rate of 1 in 10 000; of a non-match only with `biometric:analyze`"),
-        "quality": { "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 100 } },
-        "candidates": {
-            "type": "array", "items": schema("Candidate"), "description": "Best first; only with `biometric:analyze`",
-        },
-        "coverage": object("How much of the gallery was searched", &["searched", "total", "templates"], json!({
-            "searched": { "type": "integer" }, "total": { "type": "integer" }, "templates": { "type": "integer" },
-        })),
-        "reason": schema("Reason"),
-        "liveness": object("Presentation attack detection", &["status"], json!({
-            "status": { "type": "string", "enum": Liveness::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>() },
-            "score": percentage("Of the detector"),
-        })),
-        "template": {
-            "type": "string", "contentEncoding": "base64", "description": "Sealed template; only for the key that asked",
-        },
-        "engine": { "type": "string" },
-        "valid_until": time("A relying party must refuse the decision after this time"),
-        "evaluated_at": time("The time it was judged for"),
-        "decided_at": time("When it was first stored"),
-        "duration_ms": { "type": "integer", "description": "From the append of the request to the decision" },
-    }))
+    object(
+        "How a request ended; refuse it after `valid_until`",
+        &required,
+        json!({
+            "confirmation_id": schema("ConfirmationId"),
+            "operation": schema("Operation"),
+            "outcome": schema("Outcome"),
+            "subject_id": schema("SubjectId"),
+            "confidence": percentage("70 is a false match rate of 1 in 10 000; of a non-match only with `biometric:analyze`"),
+            "quality": { "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 100 } },
+            "candidates": {
+                "type": "array", "items": schema("Candidate"), "description": "Best first; only with `biometric:analyze`",
+            },
+            "coverage": object("How much of the gallery was searched", &["searched", "total", "templates"], json!({
+                "searched": { "type": "integer" }, "total": { "type": "integer" }, "templates": { "type": "integer" },
+            })),
+            "reason": schema("Reason"),
+            "liveness": object("Presentation attack detection", &["status"], json!({
+                "status": { "type": "string", "enum": Liveness::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>() },
+                "score": percentage("Of the detector"),
+            })),
+            "template": {
+                "type": "string", "contentEncoding": "base64", "description": "Sealed template; only for the key that asked",
+            },
+            "engine": { "type": "string" },
+            "valid_until": time("A relying party must refuse the decision after this time"),
+            "evaluated_at": time("The time it was judged for"),
+            "decided_at": time("When it was first stored"),
+            "duration_ms": { "type": "integer", "description": "From the append of the request to the decision" },
+        }),
+    )
 }
 
 fn subject() -> Value {
     let required = ["subject_id", "version", "engine", "positions", "created_at", "updated_at"];
-    object("An enrolled subject", &required, json!({
-        "subject_id": schema("SubjectId"),
-        "version": { "type": "integer", "description": "Rises by one with each change" },
-        "engine": { "type": "string" },
-        "positions": {
-            "type": "array",
-            "items": object("An enrolled finger", &["position", "quality", "templates", "enrolled_at"], json!({
-                "position": schema("Position"),
-                "quality": { "type": "integer", "minimum": 0, "maximum": 100 },
-                "templates": { "type": "integer", "description": "How many" },
-                "enrolled_at": time("When"),
-            })),
-        },
-        "created_at": time("First enrolment"),
-        "updated_at": time("Last change"),
-    }))
+    object(
+        "An enrolled subject",
+        &required,
+        json!({
+            "subject_id": schema("SubjectId"),
+            "version": { "type": "integer", "description": "Rises by one with each change" },
+            "engine": { "type": "string" },
+            "positions": {
+                "type": "array",
+                "items": object("An enrolled finger", &["position", "quality", "templates", "enrolled_at"], json!({
+                    "position": schema("Position"),
+                    "quality": { "type": "integer", "minimum": 0, "maximum": 100 },
+                    "templates": { "type": "integer", "description": "How many" },
+                    "enrolled_at": time("When"),
+                })),
+            },
+            "created_at": time("First enrolment"),
+            "updated_at": time("Last change"),
+        }),
+    )
 }
 
 fn health() -> Value {
     let state = json!({ "type": "string", "enum": ["healthy", "degraded", "unhealthy"] });
-    object("The worst component decides", &["status", "version", "components", "readers"], json!({
-        "status": state,
-        "version": { "type": "string" },
-        "components": {
-            "type": "object",
-            "additionalProperties": { "type": "object", "properties": { "status": state } },
-        },
-        "readers": { "type": "object", "properties": {
-            "attached": { "type": "integer" }, "note": { "type": "string" },
-        } },
-    }))
+    object(
+        "The worst component decides",
+        &["status", "version", "components", "readers"],
+        json!({
+            "status": state,
+            "version": { "type": "string" },
+            "components": {
+                "type": "object",
+                "additionalProperties": { "type": "object", "properties": { "status": state } },
+            },
+            "readers": { "type": "object", "properties": {
+                "attached": { "type": "integer" }, "note": { "type": "string" },
+            } },
+        }),
+    )
 }
 
 fn problem() -> Value {
     let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
-    object("Why a request was refused (RFC 9457)", &["type", "title", "status", "code", "detail", "request_id"], json!({
-        "type": { "type": "string", "format": "uri-reference", "description": "The page of the code" },
-        "title": { "type": "string" },
-        "status": { "type": "integer" },
-        "code": { "type": "string", "enum": codes },
-        "detail": { "type": "string" },
-        "request_id": { "type": "string" },
-        "errors": { "type": "array", "items": object("One field", &["pointer", "detail"], json!({
-            "pointer": { "type": "string", "format": "json-pointer" }, "detail": { "type": "string" },
-        })) },
-    }))
+    object(
+        "Why a request was refused (RFC 9457)",
+        &["type", "title", "status", "code", "detail", "request_id"],
+        json!({
+            "type": { "type": "string", "format": "uri-reference", "description": "The page of the code" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "code": { "type": "string", "enum": codes },
+            "detail": { "type": "string" },
+            "request_id": { "type": "string" },
+            "errors": { "type": "array", "items": object("One field", &["pointer", "detail"], json!({
+                "pointer": { "type": "string", "format": "json-pointer" }, "detail": { "type": "string" },
+            })) },
+        }),
+    )
 }

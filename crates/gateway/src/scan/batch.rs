@@ -4,11 +4,11 @@
 
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::Extension;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
 use ridgeline_domain::{ErrorCode, RequestId};

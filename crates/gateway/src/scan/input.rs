@@ -116,7 +116,11 @@ fn without_content(error: &serde_json::Error) -> String {
     for known in ["unknown field", "missing field", "duplicate field", "must "] {
         if said.starts_with(known) {
             // Unknown names are left out: they may be anything.
-            return if known == "unknown field" { "is not a field of this interface".to_owned() } else { said.to_owned() };
+            return if known == "unknown field" {
+                "is not a field of this interface".to_owned()
+            } else {
+                said.to_owned()
+            };
         }
     }
     match said.rsplit_once("expected ") {
@@ -406,13 +410,14 @@ mod tests {
         assert_eq!(malformed_at(&identify(r#"[{"format":"png","data":"","dpi":1201}]"#)), ["/samples/0/dpi"]);
         assert_eq!(malformed_at(&identify(r#"[{"format":"png","data":"","dpi":-1}]"#)), ["/samples/0/dpi"]);
         assert_eq!(malformed_at(&identify(r#"[{"format":"png","data":"","dpi":70000}]"#)), ["/samples/0/dpi"]);
-        let many = vec![r#"{"format":"png","data":""}"#; 11].join(",");
+        let many = [r#"{"format":"png","data":""}"#; 11].join(",");
         assert_eq!(malformed_at(&identify(&format!("[{many}]"))), ["/samples"]);
     }
 
     #[test]
     fn what_is_no_json_object_is_malformed() {
-        for body in ["", "   ", "nonsense", "{", "[]", "null", "7", "{}{}", "{\"operation\":\"enrol\",}", "\u{feff}{}"] {
+        for body in ["", "   ", "nonsense", "{", "[]", "null", "7", "{}{}", "{\"operation\":\"enrol\",}", "\u{feff}{}"]
+        {
             assert_eq!(refusal(body).0, ErrorCode::MalformedRequest, "{body:?}");
         }
         assert!(from_json(&[0xff, 0xfe, 0x00]).is_err());

@@ -137,11 +137,7 @@ impl Drop for Waiting {
 }
 
 /// Waits until the answer is stored, the deadline passes or the service stops.
-pub(super) async fn await_answer(
-    shared: &Shared,
-    id: RequestId,
-    deadline: Instant,
-) -> Result<Option<Answer>, Problem> {
+pub(super) async fn await_answer(shared: &Shared, id: RequestId, deadline: Instant) -> Result<Option<Answer>, Problem> {
     let waiting = Waiting::register(shared, id, deadline)?;
     await_registered(shared, id, waiting, deadline).await
 }

@@ -20,12 +20,12 @@ use crate::auth::Caller;
 use crate::body::{Incoming, media_type};
 use crate::gateway::{Shared, State, Upload};
 use crate::problem::Problem;
-pub(crate) use input::json_at;
 use input::ScanInput;
+pub(crate) use input::json_at;
 
+pub(crate) use submit::remember;
 pub(crate) use submit::{Submission, answer_submission};
 pub(crate) use view::{decision_record, json_response};
-pub(crate) use submit::remember;
 
 /// `POST /api/v1/scans`
 pub(crate) async fn post(Extract(state): Extract<State>, request: Request) -> Result<Response, Problem> {
@@ -101,4 +101,3 @@ pub(crate) fn deletion(subject: SubjectId) -> ScanInput {
 fn unsupported() -> Problem {
     Problem::new(ErrorCode::UnsupportedMediaType, "send application/json or multipart/form-data")
 }
-

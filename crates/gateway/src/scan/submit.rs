@@ -105,7 +105,8 @@ pub(crate) async fn publish(
     let Submission { caller, input, idempotency_key, .. } = submission;
     let vault = shared.parts.vault.clone();
     let with_digest = idempotency_key.is_some();
-    let prepared = shared.parts.cpu.run(move || Prepared::new(&input, with_digest.then_some(&vault)).map(|p| (p, input)));
+    let prepared =
+        shared.parts.cpu.run(move || Prepared::new(&input, with_digest.then_some(&vault)).map(|p| (p, input)));
     let (Prepared { samples, digest }, input) = prepared.await??;
 
     let fresh = shared.parts.entropy.request_id();
@@ -177,8 +178,7 @@ async fn claim(
                 outcome = store.insert_new(table::IDEMPOTENCY, &key, value.clone(), expires_at).await?;
             }
             Cas::Conflict(Some(held)) if held.expires_at.is_some_and(|expires| expires <= now) => {
-                outcome =
-                    store.replace(table::IDEMPOTENCY, &key, held.version, value.clone(), expires_at).await?;
+                outcome = store.replace(table::IDEMPOTENCY, &key, held.version, value.clone(), expires_at).await?;
             }
             Cas::Conflict(Some(held)) => {
                 let held: IdempotencyRow = ridgeline_wire::decode(&held.value)?;

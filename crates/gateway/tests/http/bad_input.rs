@@ -25,7 +25,9 @@ const JSON: Option<&str> = Some("application/json");
 async fn bodies_that_are_no_request() {
     let site = Site::open().await;
     let key = site.user().await;
-    for (kind, body) in [(JSON, ""), (None, ""), (JSON, "  \n"), (JSON, "{"), (JSON, "[]"), (JSON, "null"), (JSON, "{}")] {
+    for (kind, body) in
+        [(JSON, ""), (None, ""), (JSON, "  \n"), (JSON, "{"), (JSON, "[]"), (JSON, "null"), (JSON, "{}")]
+    {
         site.send(raw(&key, kind, body)).await.is_problem(400, "RL-1001");
     }
     let mut declared = raw(&key, Some("application/x-www-form-urlencoded"), "");
@@ -75,7 +77,8 @@ async fn samples_that_are_no_fingerprint_images() {
     let site = Site::open().await;
     let key = site.user().await;
     let png = stripes();
-    let cases: [(&str, &[u8], Option<u16>, u16, &str); 10] = [
+    type Case<'a> = (&'a str, &'a [u8], Option<u16>, u16, &'a str);
+    let cases: [Case<'_>; 10] = [
         ("png", b"hello, world", Some(500), 422, "RL-1101"),
         ("png", b"", Some(500), 422, "RL-1101"),
         ("png", &png[..png.len() / 2], Some(500), 422, "RL-1101"),

@@ -291,24 +291,28 @@ impl Worker {
 
     async fn answer(&self, scan: &Scan, now: Timestamp) {
         let key = RowKey::single(scan.request_id.to_string());
-        let decision = encode(&decision(scan, now)).unwrap();
+        let mut row = answer_row(scan, now);
         let details = encode(&details(scan.operation)).unwrap();
         let aad = Aad::row("answers", &key, "details");
-        let details = self.vault.seal(Purpose::Answer, &aad, &details, &SystemEntropy).unwrap();
-        let row = AnswerRow {
-            request_id: scan.request_id,
-            agent: scan.agent.clone(),
-            api_key: None,
-            decision: decision.clone(),
-            audit: Vec::new(),
-            audit_key: String::new(),
-            gallery_subject: None,
-            gallery_version: None,
-            details: Some(details),
-        };
+        row.details = Some(self.vault.seal(Purpose::Answer, &aad, &details, &SystemEntropy).unwrap());
         let value = encode(&row).unwrap().into();
         self.store.insert_new(table::ANSWERS, &key, value, None).await.unwrap();
-        self.log.inner.publish(decided(scan.request_id, decision)).await.unwrap();
+        self.log.inner.publish(decided(scan.request_id, row.decision)).await.unwrap();
+    }
+}
+
+/// An answer without details.
+pub(crate) fn answer_row(scan: &Scan, now: Timestamp) -> AnswerRow {
+    AnswerRow {
+        request_id: scan.request_id,
+        agent: scan.agent.clone(),
+        api_key: None,
+        decision: encode(&decision(scan, now)).unwrap(),
+        audit: Vec::new(),
+        audit_key: String::new(),
+        gallery_subject: None,
+        gallery_version: None,
+        details: None,
     }
 }
 

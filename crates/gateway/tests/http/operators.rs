@@ -149,7 +149,9 @@ async fn keys_are_made_listed_and_revoked_by_operators_only() {
             request = request.header("x-admin-key", given);
         }
         let router = site.gateway.admin_router();
-        Answer::of(router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await.is_problem(401, "RL-1301");
+        Answer::of(router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap())
+            .await
+            .is_problem(401, "RL-1301");
     }
     let key = site.user().await;
     let listed = site.admin(Method::GET, "/admin/keys", None).await;
@@ -252,7 +254,9 @@ async fn metrics_count_routes_not_paths() {
     site.get("", "/api/v1/scans/secret-path").await;
     let shown = site.admin(Method::GET, "/metrics", None).await;
     assert_eq!(shown.status, StatusCode::OK);
-    assert!(shown.text.contains(r#"ridgeline_http_requests_total{route="/api/v1/scans/{confirmation_id}",method="GET",status="401"}"#));
+    assert!(shown.text.contains(
+        r#"ridgeline_http_requests_total{route="/api/v1/scans/{confirmation_id}",method="GET",status="401"}"#
+    ));
     assert!(!shown.text.contains("secret-path"));
 }
 

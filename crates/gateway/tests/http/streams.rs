@@ -101,7 +101,10 @@ async fn public_topics_are_followed_from_either_end() {
     let mut beginning = Reading::of(site.open_stream(get("/api/v1/tail/decisions?from=beginning", &key)).await);
     let mut end = Reading::of(site.open_stream(get("/api/v1/tail/decisions", &key)).await);
     let (name, first, data) = beginning.event().await;
-    assert_eq!((name.as_str(), data["outcome"].as_str(), data["agent"].as_str()), ("decision", Some("match"), Some("gateway:test")));
+    assert_eq!(
+        (name.as_str(), data["outcome"].as_str(), data["agent"].as_str()),
+        ("decision", Some("match"), Some("gateway:test"))
+    );
     assert_eq!(data["confirmation_id"], scan.request_id.to_string());
     publish().await;
     let (_, second, _) = beginning.event().await;
@@ -129,15 +132,21 @@ async fn a_batch_is_answered_line_by_line_in_order() {
     let identify = json!({ "operation": "identify", "samples": [sample(&stripes())] });
     let body = format!("{}\n\nnot json\r\n{{}}\n{identify}\n{}", verify("alice"), verify("bob"));
     let answer = site.send(batch(&key, body)).await;
-    assert_eq!((answer.status, &answer.headers["content-type"]), (StatusCode::OK, &"application/x-ndjson".parse().unwrap()));
+    assert_eq!(
+        (answer.status, &answer.headers["content-type"]),
+        (StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+    );
     let lines = lines(&answer);
-    let summary: Vec<_> = lines.iter().map(|line| (line["line"].as_u64().unwrap(), line["problem"]["code"].as_str())).collect();
+    let summary: Vec<_> =
+        lines.iter().map(|line| (line["line"].as_u64().unwrap(), line["problem"]["code"].as_str())).collect();
     let expected = [(1, None), (3, Some("RL-1001")), (4, Some("RL-1001")), (5, Some("RL-1302")), (6, None)];
     assert_eq!(summary, expected);
     assert_eq!(lines[1]["problem"]["request_id"], answer.headers["x-request-id"].to_str().unwrap());
     let mut published: Vec<_> = site.scans().await.iter().map(|scan| scan.request_id.to_string()).collect();
-    let mut ids: Vec<_> = [&lines[0], &lines[4]].map(|line| line["confirmation_id"].as_str().unwrap().to_owned()).into();
-    (published.sort(), ids.sort());
+    let mut ids: Vec<_> =
+        [&lines[0], &lines[4]].map(|line| line["confirmation_id"].as_str().unwrap().to_owned()).into();
+    published.sort();
+    ids.sort();
     assert_eq!(published, ids);
 }
 
@@ -175,7 +184,8 @@ async fn long_lines_are_refused_and_long_batches_are_not() {
     let in_one = format!("{}\n{}\n{}\n", delete(1), padded(3 << 20), delete(2));
     for body in [in_pieces, Body::from(in_one)] {
         let answer = site.send(batch(&key, body)).await;
-        let codes: Vec<_> = lines(&answer).iter().map(|line| line["problem"]["code"].as_str().map(str::to_owned)).collect();
+        let codes: Vec<_> =
+            lines(&answer).iter().map(|line| line["problem"]["code"].as_str().map(str::to_owned)).collect();
         assert_eq!(codes, [None, Some("RL-1002".to_owned()), None]);
     }
     let many = (0..12).map(|_| padded(900_000) + "\n").collect::<String>();
