@@ -1,0 +1,192 @@
+//! `kill -9` of `ridgeline up` in the middle of work, twenty times on one directory (D-1, D-2, A-1).
+//!
+//! Each time 200 scans are accepted and the process dies at a random moment with at least 50 of them undecided. After the last restart
+//! every confirmation id has exactly one decision, byte-identical however often it was published, and its audit event.
+
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ridgeline_client::{Client, Sample, Scan, ScanState, Submitted};
+use ridgeline_domain::{Operation, Timestamp};
+use ridgeline_embedded::{Embedded, EmbeddedOptions};
+use ridgeline_fingerprint::{GreyImage, encode_png};
+use ridgeline_ports::{Clock, Delivery, Entropy, RowKey, TailStart};
+use ridgeline_runtime::{SystemClock, SystemEntropy};
+use ridgeline_synth::{ImpressionOptions, Seed, finger};
+use ridgeline_wire::message::{Audit, Decision};
+use ridgeline_wire::row::{AnswerRow, table};
+use ridgeline_wire::{Encoded, Topic, decode};
+use tokio::task::JoinSet;
+
+use crate::service::Service;
+
+const KILLS: usize = 20;
+const SCANS: usize = 200;
+const UNDECIDED_MIN: usize = 50;
+/// Gateway and matcher share the CPU in turn, so about as many requests are undecided as are being submitted.
+const IN_FLIGHT: usize = 150;
+const SUBJECTS: usize = 10;
+/// The kill comes this long after the last 202 at most; the rest of the work takes several times as long.
+const MOMENT_MS_MAX: u64 = 150;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_twenty_kills_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = Arc::new(images());
+    let mut all = Vec::new();
+    let mut kills = Vec::new();
+    let mut service = Service::start(dir.path()).await;
+    for _ in 0..KILLS {
+        let ids = submit(&service.client, &images).await;
+        tokio::time::sleep(Duration::from_millis(random_below(MOMENT_MS_MAX))).await;
+        service.kill();
+        kills.push((SystemClock.now(), ids.clone()));
+        all.extend(ids);
+        service = Service::start(dir.path()).await;
+        settled(&service.client, &kills.last().unwrap().1).await;
+    }
+    assert!(service.stop().await.success());
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), KILLS * SCANS);
+    let embedded = Embedded::open(dir.path(), EmbeddedOptions::new(Arc::new(SystemClock))).unwrap();
+    let decided = check(&embedded, &all).await;
+    for (killed_at, ids) in kills {
+        let undecided = ids.iter().filter(|id| decided[*id] > killed_at).count();
+        println!("{undecided} of {SCANS} were undecided at a kill");
+        assert!(undecided >= UNDECIDED_MIN, "only {undecided} were undecided at a kill: it proves too little");
+    }
+    embedded.shutdown().await;
+}
+
+/// Parts of impressions: what is refused for its quality is decided like any other.
+fn images() -> Vec<Vec<u8>> {
+    let finger = finger(Seed(9), 0);
+    (0..8)
+        .map(|number| {
+            let whole = finger.impression(number, &ImpressionOptions::default());
+            let (width, height) = (240, 240);
+            let (left, top) = ((whole.width - width) / 2, (whole.height - height) / 2);
+            let pixels = (top..top + height)
+                .flat_map(|y| (left..left + width).map(move |x| (y * whole.width + x) as usize))
+                .map(|at| whole.pixels[at])
+                .collect();
+            encode_png(&GreyImage::new(width, height, 500, pixels).unwrap())
+        })
+        .collect()
+}
+
+fn random_below(limit: u64) -> u64 {
+    let mut bytes = [0; 8];
+    SystemEntropy.fill(&mut bytes);
+    u64::from_be_bytes(bytes) % limit
+}
+
+/// A request about one of ten subjects; most carry an image.
+fn scan(number: usize, images: &[Vec<u8>]) -> Scan {
+    let operation = match number % 10 {
+        0 => Operation::Delete,
+        1 | 2 => Operation::Enrol,
+        3 | 4 => Operation::Identify,
+        5 => Operation::Extract,
+        _ => Operation::Verify,
+    };
+    let subject = operation.needs_subject().then(|| format!("s{}", number / 10 % SUBJECTS).parse().unwrap());
+    let image = Sample::image("png", &images[number % images.len()], Some(500));
+    Scan::new(operation, subject, if operation.needs_samples() { vec![image] } else { vec![] })
+}
+
+async fn submit(client: &Client, images: &Arc<Vec<Vec<u8>>>) -> Vec<String> {
+    let mut tasks = JoinSet::new();
+    for lane in 0..IN_FLIGHT {
+        let (client, images) = (client.clone(), images.clone());
+        tasks.spawn(async move {
+            let mut ids = Vec::new();
+            for number in (lane..SCANS).step_by(IN_FLIGHT) {
+                match client.submit(&scan(number, &images), None, None).await.unwrap() {
+                    Submitted::Accepted { confirmation_id } => ids.push(confirmation_id),
+                    Submitted::Decided(_) => panic!("nobody asked to wait"),
+                }
+            }
+            ids
+        });
+    }
+    tasks.join_all().await.concat()
+}
+
+/// Waits until every request has its decision, and reads each twice.
+async fn settled(client: &Client, ids: &[String]) {
+    for id in ids {
+        let first = client.status(id, PATIENCE).await.unwrap();
+        assert_ne!(first.status, ScanState::Accepted, "{id} was accepted and never decided");
+        let again = client.status(id, Duration::ZERO).await.unwrap();
+        assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&again).unwrap());
+    }
+}
+
+/// The log and the store after the last restart; returns when each request was decided.
+async fn check(embedded: &Embedded, ids: &[String]) -> BTreeMap<String, Timestamp> {
+    let decisions =
+        published(embedded, Topic::Decisions, |decision: &Decision| Some(decision.confirmation_id.to_string())).await;
+    let audit = published(embedded, Topic::Audit, |event: &Audit| event.request_id.map(|id| id.to_string())).await;
+    assert!(
+        published(embedded, Topic::DeadLetters, |_: &ridgeline_wire::message::DeadLetter| Some(String::new()))
+            .await
+            .is_empty()
+    );
+    let mut decided = BTreeMap::new();
+    for id in ids {
+        let all = decisions.get(id).unwrap_or_else(|| panic!("{id} has no decision"));
+        assert_eq!(all.len(), 1, "{id} was decided in two ways");
+        assert_eq!(audit.get(id).map(BTreeSet::len), Some(1), "{id} has no audit event, or two that differ");
+        let row = embedded.store().get(table::ANSWERS, &RowKey::single(id)).await.unwrap().unwrap();
+        let row: AnswerRow = decode(&row.value).unwrap();
+        let published = all.first().unwrap();
+        assert!(row.decision == published[..], "{id}: the stored decision is not the published one");
+        decided.insert(id.clone(), decode::<Decision>(published).unwrap().decided_at);
+    }
+    assert_eq!(decisions.len(), ids.len(), "a decision that nobody asked for");
+    decided
+}
+
+/// The distinct values of a topic by key.
+async fn published<T: Encoded>(
+    embedded: &Embedded,
+    topic: Topic,
+    key: fn(&T) -> Option<String>,
+) -> BTreeMap<String, BTreeSet<Bytes>> {
+    let name = topic.name("");
+    let log = embedded.log();
+    let mut open = log.partitions(&name).await.unwrap();
+    let mut tail = log.tail(&name, TailStart::Beginning).await.unwrap();
+    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    while open > 0 {
+        match tail.deliveries.recv().await.unwrap() {
+            Delivery::End { .. } => open -= 1,
+            Delivery::Record { record, .. } => {
+                let value = record.value.unwrap();
+                if let Some(key) = key(&decode(&value).unwrap()) {
+                    all.entry(key).or_default().insert(value);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The folder holds keys: it must not be open to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_key_files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(dir.path()).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for name in ["api-key", "admin-key"] {
+        assert_eq!(mode(&dir.path().join(name)), 0o600, "{name}");
+    }
+    assert!(service.stop().await.success());
+}
