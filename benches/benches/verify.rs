@@ -38,7 +38,11 @@ async fn main() -> Result<()> {
         let samples = all.iter().take(ENROLLED as usize).map(|png| Sample::image("png", png, Some(500))).collect();
         let scan = Scan::new(Operation::Enrol, Some(format!("s{index}").parse()?), samples);
         let decision = service.client.decide(&scan, None, WAIT).await?;
-        ensure!(decision.outcome == ridgeline_domain::Outcome::Enrolled, "finger {index} was not enrolled: {:?}", decision.reason);
+        ensure!(
+            decision.outcome == ridgeline_domain::Outcome::Enrolled,
+            "finger {index} was not enrolled: {:?}",
+            decision.reason
+        );
     }
     let mut ratios = Vec::new();
     println!("{:>6} {:>14} {:>16} {:>7}", "round", "engine ms each", "service ms each", "ratio");

@@ -1,4 +1,5 @@
 //! `ridgeline`: the one binary. Reads configuration once, wires the crates together, talks to people.
+#![allow(rustdoc::invalid_html_tags, reason = "the doc comments of arguments are help texts, read on a terminal")]
 
 mod agent;
 mod agents_file;

@@ -14,26 +14,27 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A running service; killed when dropped.
 pub(crate) struct Service {
     pub(crate) client: Client,
-    child: Child,
+    process: Process,
 }
+
+struct Process(Child);
 
 impl Service {
     /// Starts it on this directory and free ports; returns when it is healthy.
     pub(crate) async fn start(dir: &Path) -> Self {
         let (listen, admin) = (free_address(), free_address());
-        let child = Command::new(env!("CARGO_BIN_EXE_ridgeline"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ridgeline"));
+        command
             .args(["up", "--listen", &listen, "--admin-listen", &admin, "--log-level", "warn", "--data-dir"])
-            .arg(dir)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .arg(dir);
+        let process = Process(command.stdout(Stdio::null()).spawn().unwrap());
         let limit = tokio::time::Instant::now() + READY;
         loop {
             if let Ok(key) = std::fs::read_to_string(dir.join("api-key")) {
                 let key = Some(Sensitive::new(key.trim().to_owned()));
                 let client = Client::new(ClientOptions::new(format!("http://{listen}"), key)).unwrap();
                 if client.health().await.is_ok_and(|health| health["status"] == "healthy") {
-                    return Self { client, child };
+                    return Self { client, process };
                 }
             }
             assert!(tokio::time::Instant::now() < limit, "the service did not become healthy");
@@ -43,23 +44,24 @@ impl Service {
 
     /// SIGKILL.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 
     /// SIGTERM, and what the process says to it.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+    pub(crate) async fn stop(self) -> ExitStatus {
+        let mut process = self.process;
+        let asked = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap();
         assert!(asked.success());
-        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+        tokio::task::spawn_blocking(move || process.0.wait().unwrap()).await.unwrap()
     }
 }
 
-impl Drop for Service {
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
