@@ -60,7 +60,7 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
         node.stop().await;
         return Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) });
     }
-    stay(node, &settings, &mut signal).await
+    stay(node, &settings, args.json, &mut signal).await
 }
 
 /// A demo that ends leaves nothing behind, and needs no port of its own unless somebody named one.
@@ -90,11 +90,17 @@ async fn audit_events(log: &dyn EventLog) -> anyhow::Result<u64> {
     Ok(ends.iter().map(|offset| offset.0).sum())
 }
 
-async fn stay(node: Node, settings: &Settings, signal: &mut StopSignal) -> anyhow::Result<ExitCode> {
+async fn stay(node: Node, settings: &Settings, json: bool, signal: &mut StopSignal) -> anyhow::Result<ExitCode> {
     let examples = settings.data_dir.join("demo-images");
     let folder = examples.clone();
     tokio::task::spawn_blocking(move || write_examples(&folder)).await.context("the example images")??;
-    output::remark(&invitation(&node.url, &node.admin_url, &node.api_key_file, &examples));
+    let invitation = invitation(&node.url, &node.admin_url, &node.api_key_file, &examples);
+    // Standard output is one JSON object then, and nothing else.
+    if json {
+        output::remark(&invitation)
+    } else {
+        output::line(&invitation)
+    }
     until_stopped(node, signal).await
 }
 

@@ -64,8 +64,9 @@ impl Part {
         self.stop.cancel();
         let ended = tokio::time::timeout(DRAIN, async {
             while let Some(task) = self.tasks.join_next().await {
-                if let Err(error) = flatten(task) {
-                    tracing::warn!(error = format!("{error:#}"), "a part did not end well");
+                match flatten(task) {
+                    Ok(part) => tracing::debug!(part, "ended"),
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "a part did not end well"),
                 }
             }
         });
@@ -103,7 +104,7 @@ impl Node {
         let dir = &settings.data_dir;
         keys::private_dir(dir)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let embedded = open(dir.join("log"), clock.clone()).await?;
+        let embedded = open(dir.clone(), clock.clone()).await?;
         let (log, store) = (embedded.log(), embedded.store());
         let shared = shared(settings, clock)?;
         let topics = Topic::ALL.iter().map(|topic| topic.spec(PREFIX, Topology::Embedded));

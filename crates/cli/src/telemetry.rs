@@ -33,7 +33,7 @@ pub(crate) fn log(settings: &Settings, level: &str) -> anyhow::Result<()> {
     // A second subscriber in one process is a test's; the first one stays.
     let _ = match settings.log_format {
         LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_file(true).with_line_number(true).try_init(),
     };
     Ok(())
 }

@@ -97,7 +97,7 @@ impl Cast {
             Self::Files { fingers, dpi } => {
                 let (number, paths) = fingers.get(index).context("a finger of the folder")?;
                 let pictures = paths.iter().map(|path| read(path, *dpi)).collect::<Result<_, _>>()?;
-                Ok(Finger { subject: format!("finger-{number}").parse()?, pictures })
+                Ok(Finger { subject: number.to_string().parse()?, pictures })
             }
         }
     }
@@ -166,7 +166,7 @@ mod tests {
         std::fs::write(dir.path().join("2_3.png"), "x").unwrap();
         let cast = Cast::of_folder(dir.path(), Some(500)).unwrap();
         let finger = cast.finger(1).unwrap();
-        assert_eq!((cast.len(), finger.subject.as_str(), finger.pictures.len()), (2, "finger-2", 3));
+        assert_eq!((cast.len(), finger.subject.as_str(), finger.pictures.len()), (2, "2", 3));
         assert_eq!((finger.pictures[2].name.as_str(), finger.pictures[2].dpi), ("2_3", Some(500)));
     }
 }
