@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use ridgeline_domain::{ErrorCode, Operation, Outcome, Reason};
 use ridgeline_intake::Signer;
-use ridgeline_ports::NewRecord;
+use ridgeline_ports::{NewRecord, RowKey};
 use ridgeline_runtime::SystemEntropy;
 use ridgeline_vault::{KeyRing, SigningKey};
 use ridgeline_wire::message::Scan;
+use ridgeline_wire::row::{SubjectRow, table};
 use ridgeline_wire::{Topic, decode, encode};
 
 use crate::fingers::sample;
@@ -135,12 +136,17 @@ async fn an_agent_does_only_what_it_was_granted() {
 /// P-1, P-2: what lies in the directory shows neither image nor template nor metadata, and the public topics carry none.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_nothing_biometric_is_plaintext_on_disk() {
+    ridgeline_testkit::covers!("R-179");
     let site = Site::new();
     let pipeline = Pipeline::start(&site).await;
     let mut request = Pipeline::request(Operation::Enrol, Some("s0"), vec![sample(0, 0)]);
     request.metadata.insert("name".into(), "A-Person-Of-Interest".into());
     let id = pipeline.send(&request).await;
-    assert_eq!(pipeline.decision(id).await.outcome, Outcome::Enrolled);
+    let decision = pipeline.decision(id).await;
+    assert_eq!(decision.outcome, Outcome::Enrolled);
+    let row = pipeline.store.get(table::SUBJECTS, &RowKey::single("s0")).await.unwrap().unwrap();
+    let row: SubjectRow = decode(&row.value).unwrap();
+    assert_eq!(row.positions[0].enrolled_at, decision.evaluated_at);
     let image = request.samples[0].bytes()[40..72].to_vec();
     pipeline.stop().await;
     let mut files = vec![site.dir.path().to_owned()];

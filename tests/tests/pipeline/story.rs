@@ -82,12 +82,13 @@ async fn a_second_finger_is_kept_beside_the_first() {
 /// What a restart finds on disk is what was there before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_subjects_and_rebuilds_the_gallery() {
-    ridgeline_testkit::covers!("R-023");
+    ridgeline_testkit::covers!("R-023", "R-313");
     let site = Site::new();
     let pipeline = Pipeline::start(&site).await;
     let samples = vec![sample(0, 0), sample(0, 1)];
     let enrolled = pipeline.ask(Operation::Enrol, Some("kept"), samples.clone()).await;
     assert_eq!(enrolled.outcome, Outcome::Enrolled);
+    assert!(enrolled.quality.len() == 2 && enrolled.quality.iter().all(|quality| (60..=100).contains(quality)));
     pipeline.stop().await;
     let pipeline = Pipeline::start(&site).await;
     let kept = pipeline.details(enrolled.confirmation_id).await.template.unwrap();
