@@ -109,7 +109,9 @@ fn invitation(url: &str, admin_url: &str, api_key_file: &Path, examples: &Path) 
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
     let (key, images) = (absolute(api_key_file), absolute(examples));
     let call = |fields: &str| {
-        format!("curl -sS {url}/api/v1/scans -H \"X-API-Key: $(cat '{key}')\" -H 'Prefer: wait=10' -F dpi=500 {fields}")
+        format!(
+            "curl -sS -w '\\n' {url}/api/v1/scans -H \"X-API-Key: $(cat '{key}')\" -H 'Prefer: wait=10' -F dpi=500 {fields}"
+        )
     };
     format!(
         "\nRidgeline is up: {url}\n  documentation  {url}/docs\n  health         {url}/health\n  metrics        \

@@ -124,6 +124,7 @@ fn a_port_or_a_directory_in_use_is_named() {
 
 #[test]
 fn people_enrol_verify_and_identify_from_files() {
+    ridgeline_testkit::covers!("R-234", "R-235");
     let dir = tempfile::tempdir().unwrap();
     let pictures = dir.path().join("pictures");
     std::fs::create_dir(&pictures).unwrap();
@@ -154,6 +155,14 @@ fn people_enrol_verify_and_identify_from_files() {
     assert_eq!(events.lines().filter(|line| line.contains("biometric.")).count(), 9, "{events}");
     let (code, said) = answer(&["identify", "1_4.png", "--api-key", "rl_wrong"]);
     assert!(code == 2 && said.contains("RL-1301"), "{said}");
+    let metrics = up.metrics();
+    for (status, count) in [("match", 2), ("no_match", 1), ("rejected", 2)] {
+        let line =
+            format!("biometric_verification_requests_total{{modality=\"fingerprint\",status=\"{status}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    }
+    assert!(metrics.contains("biometric_verification_duration_seconds_count{modality=\"fingerprint\"} 5"), "{metrics}");
+    assert!(!metrics.contains("alice"), "a subject in a metric");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A service as a child process, ended with the test.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -75,6 +75,15 @@ impl Up {
         let mut command = ridgeline(&self.dir);
         command.env("RIDGELINE_URL", &self.url).env("RIDGELINE_ADMIN_URL", &self.admin_url);
         command
+    }
+
+    /// What the admin port tells a scraper.
+    pub(crate) fn metrics(&self) -> String {
+        let mut stream = std::net::TcpStream::connect(self.admin_url.trim_start_matches("http://")).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        text(&answer)
     }
 
     /// SIGTERM; returns how it ended, what it printed, and its log.
