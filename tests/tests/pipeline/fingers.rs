@@ -32,6 +32,11 @@ pub(crate) fn noise() -> PreparedSample {
     prepared(encode_png(&GreyImage::new(image.width, image.height, image.dpi, image.pixels).unwrap()))
 }
 
+/// A white sheet.
+pub(crate) fn white() -> PreparedSample {
+    prepared(encode_png(&GreyImage::new(300, 400, 500, vec![255; 300 * 400]).unwrap()))
+}
+
 fn prepared(png: Vec<u8>) -> PreparedSample {
     prepare(&RawSample { format: None, bytes: Sensitive::new(png), dpi: None }).unwrap()
 }

@@ -47,6 +47,7 @@ pub(crate) struct Pipeline {
     pub(crate) vault: Vault,
     pub(crate) signer: Signer,
     pub(crate) seen: Seen,
+    platform: Arc<Platform>,
     embedded: Embedded,
     stop: CancellationToken,
     roles: JoinSet<()>,
@@ -71,6 +72,11 @@ impl Pipeline {
 
     /// Starts one set of roles per member; the agent may ask for `operations`.
     pub(crate) async fn with(site: &Site, operations: &[Operation], members: &[&str]) -> Self {
+        Self::of(site, operations, members, members).await
+    }
+
+    /// Starts matchers and mergers, and gallery shards of their own number.
+    pub(crate) async fn of(site: &Site, operations: &[Operation], members: &[&str], shards: &[&str]) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut options = EmbeddedOptions::new(clock.clone());
         options.fsync = false;
@@ -108,13 +114,21 @@ impl Pipeline {
             let member = (*member).to_owned();
             let (p, s, m) = (platform.clone(), stop.clone(), member.clone());
             roles.spawn(async move { run_matcher(p, &m, s).await.unwrap() });
-            let (p, s, m) = (platform.clone(), stop.clone(), member.clone());
-            roles.spawn(async move { run_gallery(p, &m, s).await.unwrap() });
             let (p, s) = (platform.clone(), stop.clone());
             roles.spawn(async move { run_merger(p, &member, s).await.unwrap() });
         }
+        for member in shards {
+            let (p, s, m) = (platform.clone(), stop.clone(), (*member).to_owned());
+            roles.spawn(async move { run_gallery(p, &m, s).await.unwrap() });
+        }
         let signer = Signer::new(agent(), site.key.clone(), site.ring.sealing_key());
-        Self { log, store, vault, signer, seen, embedded, stop, roles }
+        Self { log, store, vault, signer, seen, platform, embedded, stop, roles }
+    }
+
+    /// One more gallery shard, while work goes on.
+    pub(crate) fn add_shard(&mut self, member: &'static str) {
+        let (platform, stop) = (self.platform.clone(), self.stop.clone());
+        self.roles.spawn(async move { run_gallery(platform, member, stop).await.unwrap() });
     }
 
     pub(crate) async fn stop(mut self) {

@@ -4,7 +4,7 @@ use ridgeline_domain::{Operation, Outcome, Reason};
 use ridgeline_fingerprint::{Classical, Extractor, Limits, decode};
 use ridgeline_vault::open_template;
 
-use crate::fingers::{noise, sample};
+use crate::fingers::{noise, sample, white};
 use crate::harness::{Pipeline, Site};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,8 +33,10 @@ async fn fingers_are_enrolled_verified_identified_and_forgotten() {
     let stranger = pipeline.ask(Operation::Identify, None, vec![sample(3, 0)]).await;
     assert_eq!((stranger.outcome, stranger.subject_id, stranger.confidence), (Outcome::NoMatch, None, None));
 
-    let nothing = pipeline.ask(Operation::Verify, Some("s0"), vec![noise()]).await;
-    assert_eq!((nothing.outcome, nothing.reason), (Outcome::Rejected, Some(Reason::NotAFingerprint)));
+    for no_finger in [noise(), white()] {
+        let nothing = pipeline.ask(Operation::Verify, Some("s0"), vec![no_finger]).await;
+        assert_eq!((nothing.outcome, nothing.reason), (Outcome::Rejected, Some(Reason::NotAFingerprint)));
+    }
 
     let unknown = pipeline.ask(Operation::Verify, Some("nobody"), vec![sample(0, 2)]).await;
     assert_eq!(unknown.reason, Some(Reason::UnknownSubject));
@@ -120,5 +122,35 @@ async fn two_members_share_the_work() {
         assert_eq!((found.outcome, found.coverage.map(|coverage| coverage.searched)), (Outcome::Match, Some(8)));
         assert_eq!(pipeline.seen.decisions_of(found.confirmation_id).len(), 1);
     }
+    pipeline.stop().await;
+}
+
+/// D-4: without shards nothing was searched; the answer comes at the deadline, names every partition and concludes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_a_search_that_nobody_made_is_incomplete() {
+    let pipeline = Pipeline::of(&Site::new(), Operation::ALL, &["a"], &[]).await;
+    let decision = pipeline.ask(Operation::Identify, None, vec![sample(0, 0)]).await;
+    let coverage = decision.coverage.unwrap();
+    assert_eq!((decision.outcome, coverage.searched, coverage.total), (Outcome::Incomplete, 0, 8));
+    assert_eq!(coverage.missing, [0, 1, 2, 3, 4, 5, 6, 7]);
+    pipeline.stop().await;
+}
+
+/// A shard that joins while a search is open answers for what it takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_a_shard_that_comes_late_still_answers() {
+    let site = Site::new();
+    let pipeline = Pipeline::start(&site).await;
+    assert_eq!(
+        pipeline.ask(Operation::Enrol, Some("s0"), vec![sample(0, 0), sample(0, 1)]).await.outcome,
+        Outcome::Enrolled
+    );
+    pipeline.stop().await;
+    let mut pipeline = Pipeline::of(&site, Operation::ALL, &["a"], &[]).await;
+    let id = pipeline.send(&Pipeline::request(Operation::Identify, None, vec![sample(0, 2)])).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    pipeline.add_shard("late");
+    let decision = pipeline.decision(id).await;
+    assert_eq!((decision.outcome, decision.coverage.map(|coverage| coverage.searched)), (Outcome::Match, Some(8)));
     pipeline.stop().await;
 }
