@@ -88,7 +88,7 @@ impl Up {
 
     /// SIGTERM; returns how it ended, what it printed, and its log.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, String, String) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let asked = Command::new("sh").args(["-c", "kill -TERM $0", &self.child.id().to_string()]).status().unwrap();
         assert!(asked.success());
         let status = self.child.wait().unwrap();
         let mut said = self.said.clone();

@@ -51,7 +51,7 @@ impl Service {
     /// SIGTERM, and what the process says to it.
     pub(crate) async fn stop(self) -> ExitStatus {
         let mut process = self.process;
-        let asked = Command::new("kill").args(["-TERM", &process.0.id().to_string()]).status().unwrap();
+        let asked = Command::new("sh").args(["-c", "kill -TERM $0", &process.0.id().to_string()]).status().unwrap();
         assert!(asked.success());
         tokio::task::spawn_blocking(move || process.0.wait().unwrap()).await.unwrap()
     }
