@@ -10,5 +10,5 @@ mod search;
 
 pub use judgement::Judgement;
 pub use one::{Effect, Enrolled, EnrolledTemplate, Event, handle};
-pub use request::{Probe, Request, Sample, SealedProbe, State, Unusable};
+pub use request::{ImageDigests, Probe, Request, Sample, SealedProbe, State, Unusable};
 pub use search::{Found, Search, ShardAnswer, merge};

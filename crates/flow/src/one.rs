@@ -4,7 +4,7 @@ use ridgeline_domain::{Comparisons, DurationMs, Fmr, Liveness, Operation, Outcom
 use ridgeline_fingerprint::{Candidate, Matcher, Score, Template, calibration};
 
 use crate::judgement::Judgement;
-use crate::request::{Probe, Request, Sample, State, Unusable};
+use crate::request::{ImageDigests, Probe, Request, Sample, State, Unusable};
 
 /// A sealed probe stands for a sample taken now; after this it is a replay (V-4).
 const PROBE_AGE_MAX: DurationMs = DurationMs::from_secs(60);
@@ -18,9 +18,9 @@ const TEMPLATES_PER_POSITION_MAX: usize = 10;
 pub struct EnrolledTemplate {
     /// Which finger.
     pub position: Position,
-    /// Keyed digest of the image it came from.
-    pub image_digest: Vec<u8>,
-    /// The template; `None` if it is of another engine version.
+    /// Of the image it came from.
+    pub image: Option<ImageDigests>,
+    /// The template; `None` if it is of another engine version, or was replaced.
     pub template: Option<Template>,
 }
 
@@ -33,25 +33,15 @@ pub struct Enrolled {
     pub marks: Vec<RequestId>,
 }
 
-/// What a matcher is asked, with what it gathered.
+/// What a matcher is asked, with what it gathered: a verified and opened request.
 #[derive(Debug)]
-pub enum Event {
-    /// A verified and opened request; `enrolled` is `None` where nobody is enrolled under the subject id, or none is named.
-    Request {
-        /// The request.
-        request: Request,
-        /// Its samples, measured.
-        samples: Vec<Sample>,
-        /// The subject's templates.
-        enrolled: Option<Enrolled>,
-    },
-    /// A record whose signature verifies and which can never be processed.
-    Unprocessable {
-        /// Why.
-        reason: Reason,
-        /// Whom it says it is about.
-        subject: Option<ridgeline_domain::SubjectId>,
-    },
+pub struct Event {
+    /// The request.
+    pub request: Request,
+    /// Its samples, measured.
+    pub samples: Vec<Sample>,
+    /// The subject's templates; `None` where nobody is enrolled under the subject id, or none is named.
+    pub enrolled: Option<Enrolled>,
 }
 
 /// What is to be done, in this order, before the offset may move.
@@ -68,8 +58,8 @@ pub enum Effect {
     },
     /// Forgets the subject.
     Forget,
-    /// Seals this template for the caller, as a reference (enrolment) or a probe (extraction).
-    Return(Template),
+    /// Seals this for the caller, as a reference (enrolment) or a probe (extraction).
+    Return(Probe),
     /// Has every shard search for these; the merger decides.
     Search(Vec<Probe>),
     /// Ends the request.
@@ -79,10 +69,7 @@ pub enum Effect {
 /// Decides. Exactly one of `Search` and `Decide` is the last effect.
 #[must_use]
 pub fn handle(state: &State<'_>, event: Event) -> Vec<Effect> {
-    let (request, samples, enrolled) = match event {
-        Event::Unprocessable { reason, subject } => return vec![Effect::Decide(Judgement::failed(reason, subject))],
-        Event::Request { request, samples, enrolled } => (request, samples, enrolled),
-    };
+    let Event { request, samples, enrolled } = event;
     let quality = qualities(&samples);
     let refuse = |reason| vec![Effect::Decide(Judgement::rejected(reason, request.subject.clone(), quality.clone()))];
     if let Some(reason) = refused_unseen(state, &request) {
@@ -122,7 +109,7 @@ fn qualities(samples: &[Sample]) -> Vec<u8> {
         .map(|sample| match sample {
             Sample::Image(Ok(probe)) => probe.quality(),
             Sample::Image(Err(_)) => 0,
-            Sample::Sealed(sealed) => sealed.template.as_ref().map_or(0, |template| template.quality().value()),
+            Sample::Sealed(sealed) => sealed.probe.as_ref().map_or(0, Probe::quality),
         })
         .collect()
 }
@@ -154,8 +141,7 @@ fn usable(state: &State<'_>, request: &Request, samples: Vec<Sample>) -> Result<
                 if sealed.subject.is_some() && sealed.subject != request.subject {
                     return Err(Reason::TemplateIncompatible);
                 }
-                let template = sealed.template.ok_or(Reason::TemplateIncompatible)?;
-                (Probe { template, image_digest: None }, Some(sealed.id))
+                (sealed.probe.ok_or(Reason::TemplateIncompatible)?, Some(sealed.id))
             }
         };
         if probe.quality() < required {
@@ -174,7 +160,7 @@ fn enrol(state: &State<'_>, request: &Request, probes: Vec<Probe>, quality: Vec<
     let mut best: Vec<_> = probes;
     best.sort_by_key(|probe| std::cmp::Reverse(probe.quality()));
     best.truncate(TEMPLATES_PER_POSITION_MAX);
-    let reference = best.first().map(|probe| Effect::Return(probe.template.clone()));
+    let reference = best.first().map(|probe| Effect::Return(probe.clone()));
     let mut effects = vec![Effect::Enrol { position: request.position, templates: best }];
     effects.extend(reference);
     effects.push(Effect::Decide(Judgement::plain(Outcome::Enrolled, subject, quality)));
@@ -242,12 +228,16 @@ fn verify(
 
 /// V-4: the very image a subject was enrolled from is no live finger.
 fn is_enrolled_image(probe: &Probe, enrolled: &Enrolled) -> bool {
-    probe.image_digest.is_some_and(|digest| enrolled.templates.iter().any(|template| template.image_digest == digest))
+    enrolled
+        .templates
+        .iter()
+        .filter_map(|template| template.image.as_ref())
+        .any(|image| image.is_same_image(&probe.image))
 }
 
 fn extract(request: &Request, probes: Vec<Probe>, quality: Vec<u8>) -> Vec<Effect> {
     let best = probes.into_iter().max_by_key(Probe::quality);
-    let mut effects: Vec<_> = best.map(|probe| Effect::Return(probe.template)).into_iter().collect();
+    let mut effects: Vec<_> = best.map(Effect::Return).into_iter().collect();
     effects.push(Effect::Decide(Judgement::plain(Outcome::Extracted, request.subject.clone(), quality)));
     effects
 }
@@ -276,7 +266,7 @@ mod tests {
 
     fn decide(event: Event) -> Vec<Effect> {
         let policy = Policy::default();
-        handle(&State { policy: &policy, now: NOW, engine: "e/1", supported: Fmr::new(1e-5) }, event)
+        handle(&State { policy: &policy, now: NOW, supported: Fmr::new(1e-5) }, event)
     }
 
     fn ending(effects: &[Effect]) -> (Outcome, Option<Reason>) {
@@ -306,7 +296,11 @@ mod tests {
     }
 
     fn probe(seed: u32, quality: u8) -> Probe {
-        Probe { template: template(seed, quality), image_digest: Some([u8::try_from(seed % 250).unwrap(); 32]) }
+        Probe { template: template(seed, quality), image: image_of(u8::try_from(seed % 250).unwrap()) }
+    }
+
+    fn image_of(number: u8) -> ImageDigests {
+        ImageDigests { seen: [number; 32], source: [number; 32] }
     }
 
     fn image(seed: u32, quality: u8) -> Sample {
@@ -330,14 +324,14 @@ mod tests {
     fn enrolled(seed: u32) -> Enrolled {
         let template = EnrolledTemplate {
             position: Position::Unknown,
-            image_digest: vec![255; 32],
+            image: Some(image_of(255)),
             template: Some(template(seed, 80)),
         };
         Enrolled { templates: vec![template], marks: vec![] }
     }
 
     fn event(request: Request, samples: Vec<Sample>, enrolled: Option<Enrolled>) -> Event {
-        Event::Request { request, samples, enrolled }
+        Event { request, samples, enrolled }
     }
 
     fn sealed(change: impl FnOnce(&mut SealedProbe)) -> Sample {
@@ -347,7 +341,7 @@ mod tests {
             subject: None,
             made_at: NOW,
             used_by: None,
-            template: Some(template(1, 80)),
+            probe: Some(probe(1, 80)),
         };
         change(&mut sealed);
         Sample::Sealed(sealed)
@@ -397,7 +391,7 @@ mod tests {
             "its own mark"
         );
         assert_eq!(verify(sealed(|s| s.subject = Some("s9".parse().unwrap()))).1, Some(Reason::TemplateIncompatible));
-        assert_eq!(verify(sealed(|s| s.template = None)).1, Some(Reason::TemplateIncompatible));
+        assert_eq!(verify(sealed(|s| s.probe = None)).1, Some(Reason::TemplateIncompatible));
         let enrol = decide(event(request(Operation::Enrol), vec![sealed(|_| {})], None));
         assert_eq!(ending(&enrol).1, Some(Reason::Replay), "nobody is enrolled from a template handed back");
     }
@@ -405,7 +399,7 @@ mod tests {
     #[test]
     fn v4_the_enrolled_image_is_a_replay() {
         let mut known = enrolled(1);
-        known.templates[0].image_digest = vec![1; 32];
+        known.templates[0].image = Some(ImageDigests { seen: [9; 32], ..image_of(1) });
         assert_eq!(
             ending(&decide(event(request(Operation::Verify), vec![image(1, 80)], Some(known)))).1,
             Some(Reason::Replay)
@@ -416,7 +410,7 @@ mod tests {
     fn enrolment_returns_a_reference_and_refuses_mixed_fingers() {
         let effects = decide(event(request(Operation::Enrol), vec![image(1, 70), image(1, 90)], None));
         assert!(matches!(&effects[..], [Effect::Enrol { templates, .. }, Effect::Return(best), Effect::Decide(_)]
-            if templates.len() == 2 && best.quality().value() == 90));
+            if templates.len() == 2 && best.quality() == 90));
         let mixed = decide(event(request(Operation::Enrol), vec![image(1, 80), image(2, 80)], None));
         assert_eq!((mixed.len(), ending(&mixed).1), (1, Some(Reason::InconsistentSamples)));
     }
@@ -450,7 +444,7 @@ mod tests {
             let mut asked = request(operation);
             asked.granted = granted;
             asked.captured_at = NOW.plus(DurationMs::from_secs(-age));
-            let sample = if sealed_sample { sealed(|s| { s.is_probe = is_probe; s.template = Some(template(seed, quality)); }) } else { image(seed, quality) };
+            let sample = if sealed_sample { sealed(|s| { s.is_probe = is_probe; s.probe = Some(probe(seed, quality)); }) } else { image(seed, quality) };
             let effects = decide(event(asked, vec![sample], known.then(|| enrolled(1))));
             let endings = effects.iter().filter(|effect| matches!(effect, Effect::Decide(_) | Effect::Search(_))).count();
             prop_assert_eq!(endings, 1);

@@ -10,8 +10,6 @@ pub struct State<'a> {
     pub policy: &'a Policy,
     /// The record's append time.
     pub now: Timestamp,
-    /// Engine name and version, as stored beside templates.
-    pub engine: &'a str,
     /// The smallest false match rate that the calibration data supports.
     pub supported: Fmr,
 }
@@ -53,8 +51,38 @@ pub enum Unusable {
 pub struct Probe {
     /// Its minutiae; carries the quality.
     pub template: Template,
-    /// Keyed digest of the image; `None` for a sealed template.
-    pub image_digest: Option<[u8; 32]>,
+    /// Of the image it came from, also when it came back as a sealed template.
+    pub image: ImageDigests,
+}
+
+/// Keyed digests of an image: as the engine saw it, and as it came before cropping and scaling. Either is enough to know it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageDigests {
+    /// Of the canonical pixels.
+    pub seen: [u8; 32],
+    /// Of the pixels as they came, where the sealing party stated them.
+    pub source: [u8; 32],
+}
+
+impl ImageDigests {
+    /// Both, as stored.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        [self.seen, self.source].concat()
+    }
+
+    /// Reads what `to_bytes` wrote; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (seen, source) = bytes.split_at_checked(32)?;
+        Some(Self { seen: seen.try_into().ok()?, source: source.try_into().ok()? })
+    }
+
+    /// Whether both are of one image.
+    #[must_use]
+    pub fn is_same_image(&self, other: &Self) -> bool {
+        self.seen == other.seen || self.source == other.source
+    }
 }
 
 impl Probe {
@@ -78,8 +106,8 @@ pub struct SealedProbe {
     pub made_at: Timestamp,
     /// Which request used it up, if one did.
     pub used_by: Option<RequestId>,
-    /// The template, if it is of this engine and authentic.
-    pub template: Option<Template>,
+    /// The template and the image it came from, if it is of this engine and authentic.
+    pub probe: Option<Probe>,
 }
 
 /// One sample of a request, measured.

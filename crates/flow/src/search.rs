@@ -147,7 +147,7 @@ mod tests {
     use ridgeline_domain::{Policy, Timestamp};
 
     fn state(policy: &Policy) -> State<'_> {
-        State { policy, now: Timestamp::from_millis(0), engine: "e/1", supported: Fmr::new(1e-5) }
+        State { policy, now: Timestamp::from_millis(0), supported: Fmr::new(1e-5) }
     }
 
     fn search(required: Vec<u64>) -> Search {

@@ -10,7 +10,7 @@ use ridgeline_ports::{Entropy, NewRecord, TopicName};
 use ridgeline_vault::{ScanBinding, ScanSignature, SealingKey, SigningKey, seal_sample, sealed_digest};
 use ridgeline_wire::encode;
 use ridgeline_wire::message::{Scan, SealedPart};
-use ridgeline_wire::row::ScanDetails;
+use ridgeline_wire::row::{Digest, ScanDetails};
 
 use crate::{IntakeError, PreparedSample};
 
@@ -163,6 +163,7 @@ fn details(request: &ScanRequest) -> ScanDetails {
         modality: Modality::Fingerprint,
         position: request.position,
         formats: request.samples.iter().map(|sample| sample.format().to_owned()).collect(),
+        source_digests: request.samples.iter().map(|sample| Digest(sample.source_digest().to_vec())).collect(),
         threshold_confidence: request.options.threshold_confidence.map(Confidence::get),
         top_k: request.options.top_k.and_then(|k| i32::try_from(k).ok()),
         dedup: false,

@@ -19,6 +19,8 @@ pub struct ScanDetails {
     pub position: Position,
     /// Per sample: `image` (8-bit grey PNG with its resolution) or `sealed` (template made by this service).
     pub formats: Vec<String>,
+    /// Per sample: SHA-256 over size and pixels as they came, before cropping and scaling; empty for a sealed template.
+    pub source_digests: Vec<Digest>,
     /// Raises the accept bound; cannot lower it.
     pub threshold_confidence: Option<f64>,
     /// How many candidates to return, 1–100.
@@ -36,6 +38,11 @@ pub struct ScanDetails {
     /// Open a session after a match.
     pub session_requested: bool,
 }
+
+/// A digest on the wire.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(#[serde(with = "apache_avro::serde::bytes")] pub Vec<u8>);
 
 /// Templates of one subject; only ever stored encrypted.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,10 +64,10 @@ pub struct StoredTemplate {
     /// Append time of the enrolling record.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// Keyed digest of the enrolled image.
+    /// Keyed digests of the enrolled image, as compared and as it came: 64 bytes.
     #[serde(with = "apache_avro::serde::bytes")]
     pub image_digest: Vec<u8>,
-    /// The engine's encoding.
+    /// The engine's encoding; empty where a template was replaced and only its digests are kept, so that it stays a replay.
     #[serde(with = "apache_avro::serde::bytes")]
     pub template: Vec<u8>,
 }

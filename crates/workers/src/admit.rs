@@ -13,6 +13,9 @@ use crate::platform::Platform;
 /// Samples of one request at most; the gateway refuses more, and so does the matcher.
 const SAMPLES_MAX: usize = 10;
 
+/// Names and values of a subject's metadata together, as at the gateway.
+const METADATA_BYTES_MAX: usize = 4_096;
+
 /// A record whose signature verifies.
 pub(crate) struct Admitted {
     pub(crate) scan: Scan,
@@ -24,8 +27,14 @@ pub(crate) struct Admitted {
 /// What was sealed inside.
 pub(crate) struct Opened {
     pub(crate) details: ScanDetails,
-    /// Format and bytes per sample.
-    pub(crate) samples: Vec<(String, Sensitive<Vec<u8>>)>,
+    pub(crate) samples: Vec<OpenedSample>,
+}
+
+/// One sample, in clear.
+pub(crate) struct OpenedSample {
+    pub(crate) format: String,
+    pub(crate) source_digest: Vec<u8>,
+    pub(crate) bytes: Sensitive<Vec<u8>>,
 }
 
 /// Decodes the record and verifies its signature.
@@ -85,13 +94,21 @@ impl Admitted {
             .ok_or_else(|| StepError::poison(ErrorCode::RecordInvalid, "the details are missing"))?;
         let details: ScanDetails = decode(self.open_part(platform, details)?.expose())
             .map_err(|error| StepError::poison(ErrorCode::RecordInvalid, error.to_string()))?;
+        let metadata_bytes: usize = details.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if metadata_bytes > METADATA_BYTES_MAX {
+            return Err(StepError::poison(ErrorCode::RecordInvalid, "the metadata are too large"));
+        }
         let count = self.scan.samples.len();
         let expected = if self.scan.operation.needs_samples() { 1..=SAMPLES_MAX } else { 0..=0 };
-        if details.formats.len() != count || !expected.contains(&count) {
+        let lists_fit = details.formats.len() == count && details.source_digests.len() == count;
+        if !lists_fit || !expected.contains(&count) {
             return Err(StepError::poison(ErrorCode::RecordInvalid, "the number of samples does not fit the request"));
         }
-        let samples = self.scan.samples.iter().map(|part| self.open_part(platform, part));
-        let samples = details.formats.iter().cloned().zip(samples).map(|(format, bytes)| Ok((format, bytes?)));
+        let stated = details.formats.iter().zip(&details.source_digests);
+        let samples = self.scan.samples.iter().zip(stated).map(|(part, (format, source))| {
+            let bytes = self.open_part(platform, part)?;
+            Ok(OpenedSample { format: format.clone(), source_digest: source.0.clone(), bytes })
+        });
         Ok(Opened { samples: samples.collect::<Result<_, StepError>>()?, details })
     }
 

@@ -77,6 +77,7 @@ pub(crate) async fn emit(platform: &Platform, row: &AnswerRow) -> Result<(), Ste
     let id = row.request_id.to_string();
     platform.publish_bytes(Topic::Audit, &row.audit_key, format!("{id}:audit"), Some(row.audit.clone())).await?;
     platform.publish_bytes(Topic::Decisions, &id, format!("{id}:decision"), Some(row.decision.clone())).await?;
+    counter!(metric::AUDIT_EVENTS, "role" => "worker").increment(1);
     count(row);
     Ok(())
 }

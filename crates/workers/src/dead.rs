@@ -12,6 +12,9 @@ use ridgeline_wire::{Topic, encode};
 
 use crate::platform::{Platform, vault_fault, wire_fault};
 
+/// Keys of ours are far shorter; a hostile one must not make its dead letter too large to be written.
+const KEY_BYTES_MAX: usize = 512;
+
 /// Writes to the `dead-letters` topic.
 pub(crate) struct DeadLetterTopic {
     platform: Arc<Platform>,
@@ -55,7 +58,7 @@ impl DeadLetters for DeadLetterTopic {
             attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
             original: Some(original),
         };
-        let key = String::from_utf8_lossy(&record.key).into_owned();
+        let key = String::from_utf8_lossy(record.key.get(..KEY_BYTES_MAX).unwrap_or(&record.key)).into_owned();
         self.platform.publish(Topic::DeadLetters, &key, format!("{place}:dead"), &letter).await?;
         Ok(())
     }

@@ -64,6 +64,8 @@ struct Owned {
     epoch: u64,
     applied: Offset,
     caught_up: bool,
+    /// A record could not be read: the partition is not answered for, so its searches say `incomplete` (D-4).
+    broken: bool,
     shard: Arc<RwLock<Shard>>,
 }
 
@@ -100,7 +102,7 @@ impl Shards {
                 Some(_) = self.searches.join_next(), if !self.searches.is_empty() => {}
                 count = group.deliveries.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 { return Err(LogError::Closed.into()) }
-                    self.apply(std::mem::take(&mut batch)).await;
+                    self.apply(std::mem::take(&mut batch)).await?;
                 }
                 delivery = probes.deliveries.recv(), if self.searches.len() < SEARCHES_MAX => {
                     match delivery.ok_or(LogError::Closed)? {
@@ -141,7 +143,7 @@ impl Shards {
         match control {
             Control::Assigned(assignments) => {
                 for Assignment { partition, epoch, start } in assignments {
-                    let owned = Owned { epoch, applied: start, caught_up: false, shard: Arc::default() };
+                    let owned = Owned { epoch, applied: start, caught_up: false, broken: false, shard: Arc::default() };
                     self.owned.insert(partition, owned);
                     for live in self.live.values_mut() {
                         live.answered.remove(&partition);
@@ -165,7 +167,10 @@ impl Shards {
     }
 
     /// Applies a batch of gallery deliveries in order; decoding and preparing run on the CPU pool.
-    async fn apply(&mut self, batch: Vec<Delivery>) {
+    ///
+    /// # Errors
+    /// When a batch cannot be applied at all: the process stops and rebuilds, rather than answer for what it does not hold (D-4).
+    async fn apply(&mut self, batch: Vec<Delivery>) -> Result<(), LogError> {
         let mut records = Vec::new();
         let mut progress = Vec::new();
         for delivery in batch {
@@ -181,15 +186,16 @@ impl Shards {
             }
         }
         if !records.is_empty() {
+            // Decoded and applied off the reactor: a search may hold a partition for a while.
+            let shards: HashMap<_, _> =
+                self.owned.iter().map(|(partition, owned)| (*partition, owned.shard.clone())).collect();
             let platform = self.platform.clone();
-            let decoded = self.platform.cpu.run(move || updates(&platform, &records)).await;
-            let Ok(mut updates) = decoded else {
-                self.health.set(HealthState::Unhealthy, "gallery records cannot be applied");
-                return;
-            };
-            for (partition, owned) in &self.owned {
-                if let Some(updates) = updates.remove(partition) {
-                    owned.shard.write().apply(updates);
+            let applied = self.platform.cpu.run(move || apply_all(&platform, &records, &shards)).await;
+            let broken =
+                applied.map_err(|error| LogError::Corrupt(format!("gallery records cannot be applied: {error}")))?;
+            for partition in broken {
+                if let Some(owned) = self.owned.get_mut(&partition) {
+                    owned.broken = true;
                 }
             }
         }
@@ -200,6 +206,7 @@ impl Shards {
             }
         }
         self.report();
+        Ok(())
     }
 
     fn is_current(&self, partition: Partition, epoch: u64) -> bool {
@@ -242,7 +249,7 @@ impl Shards {
                 .filter(|(partition, owned)| {
                     let far_enough = required(partition)
                         .is_some_and(|offset| i64::try_from(owned.applied.0).is_ok_and(|a| a >= offset));
-                    far_enough && !live.answered.contains(partition)
+                    far_enough && !owned.broken && !live.answered.contains(partition)
                 })
                 .map(|(partition, owned)| (*partition, owned.applied, owned.shard.clone()))
                 .collect();
@@ -256,10 +263,16 @@ impl Shards {
     }
 
     fn report(&self) {
-        let subjects: usize = self.owned.values().map(|owned| owned.shard.read().subjects()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a gauge; galleries stay far below 2^52 subjects")]
-        gauge!(metric::GALLERY_SUBJECTS).set(subjects as f64);
-        if self.owned.values().all(|owned| owned.caught_up) {
+        // A shard that is being searched or written to is counted at the next turn.
+        let subjects: Option<usize> =
+            self.owned.values().map(|owned| owned.shard.try_read().map(|shard| shard.subjects())).sum();
+        if let Some(subjects) = subjects {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge; galleries stay far below 2^52 subjects")]
+            gauge!(metric::GALLERY_SUBJECTS).set(subjects as f64);
+        }
+        if self.owned.values().any(|owned| owned.broken) {
+            self.health.set(HealthState::Unhealthy, "a gallery record cannot be read; searches are incomplete");
+        } else if self.owned.values().all(|owned| owned.caught_up) {
             self.health.healthy();
         } else {
             self.health.set(HealthState::Degraded, "the gallery is being read");
@@ -267,20 +280,33 @@ impl Shards {
     }
 }
 
-/// Opens and prepares gallery records, per partition in log order.
-fn updates(platform: &Platform, records: &[Record]) -> HashMap<Partition, Vec<Update>> {
+/// Opens, prepares and applies gallery records in log order; returns the partitions with a record that cannot be read.
+fn apply_all(
+    platform: &Platform,
+    records: &[Record],
+    shards: &HashMap<Partition, Arc<RwLock<Shard>>>,
+) -> BTreeSet<Partition> {
     let mut all: HashMap<_, Vec<_>> = HashMap::new();
+    let mut broken = BTreeSet::new();
     for record in records {
         match update(platform, record) {
             Some(update) => all.entry(record.partition).or_default().push(update),
-            None => tracing::error!(
-                partition = record.partition.0,
-                offset = record.offset.0,
-                "a gallery record cannot be read; its subject is not searched"
-            ),
+            None => {
+                tracing::error!(
+                    partition = record.partition.0,
+                    offset = record.offset.0,
+                    "a gallery record cannot be read"
+                );
+                broken.insert(record.partition);
+            }
         }
     }
-    all
+    for (partition, updates) in all {
+        if let Some(shard) = shards.get(&partition) {
+            shard.write().apply(updates);
+        }
+    }
+    broken
 }
 
 fn update(platform: &Platform, record: &Record) -> Option<Update> {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ridgeline_domain::{ErrorCode, Liveness, Modality, Operation, Reason, RequestId};
-use ridgeline_fingerprint::Template;
 use ridgeline_flow::{Effect, Event, Judgement, Probe, Request, Sample, handle};
 use ridgeline_ports::{Cas, Record, RowKey};
-use ridgeline_runtime::{Ending, Handler, Poison, StepError, run};
+use ridgeline_runtime::{DeadLetters as _, Ending, Handler, Poison, StepError, run};
 use ridgeline_vault::{Aad, Purpose, TemplateHeader, TemplateKind, seal_template};
 use ridgeline_wire::message::{Audit, Opened as OpenedSearch, Partials, Probe as ProbeMessage};
 use ridgeline_wire::row::{ScanDetails, TemplateSet, UsedProbeRow, table};
@@ -16,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, Opened, admit};
 use crate::answer::{self, Asked, Enclosed};
-use crate::measure::measure;
+use crate::dead::DeadLetterTopic;
+use crate::measure::{measure, sealed_body};
 use crate::platform::{Platform, WorkerError, cpu_fault, engine, vault_fault, wire_fault};
 use crate::subject::{self, Change, Subject};
 
+/// A request id belongs to the agent that used it first; another one's record gets neither its answer nor one of its own.
+const FOREIGN_ID: &str = "the request id belongs to another agent";
 /// How often a lost race is gathered again before the record backs off.
 const RACES_MAX: usize = 5;
 /// How long the merger waits for shards.
@@ -35,11 +37,13 @@ pub async fn run_matcher(platform: Arc<Platform>, member: &str, stop: Cancellati
     let health = platform.health.component("matcher");
     let spec = platform.spec("matcher", Topic::Scans, member);
     let ports = platform.ports("matcher");
-    Ok(run(spec, ports, Arc::new(Matcher { platform }), health, stop).await?)
+    let dead = DeadLetterTopic::new(platform.clone(), "matcher");
+    Ok(run(spec, ports, Arc::new(Matcher { platform, dead }), health, stop).await?)
 }
 
 struct Matcher {
     platform: Arc<Platform>,
+    dead: DeadLetterTopic,
 }
 
 #[async_trait]
@@ -47,10 +51,21 @@ impl Handler for Matcher {
     async fn handle(&self, record: Arc<Record>) -> Result<Ending, StepError> {
         let admitted = Arc::new(admit(&self.platform, &record)?);
         if let Some(row) = answer::find(&self.platform, admitted.scan.request_id).await? {
+            if row.agent != admitted.scan.agent {
+                return Err(StepError::poison(ErrorCode::RecordInvalid, FOREIGN_ID));
+            }
             answer::emit(&self.platform, &row).await?;
             return Ok(Ending::Done);
         }
-        let (opened, samples) = self.measured(admitted.clone()).await?;
+        let (opened, samples) = match self.measured(admitted.clone()).await {
+            // One agent's stale key must not look like a topic full of poison: its record is buried here, past the fuse.
+            Err(StepError::Poison(poison)) => {
+                self.dead.bury(&record, &poison, 1).await?;
+                self.fail(&admitted, poison.code).await?;
+                return Ok(Ending::Done);
+            }
+            measured => measured?,
+        };
         for _ in 0..RACES_MAX {
             if self.attempt(&admitted, &opened, &samples).await? {
                 return Ok(Ending::Done);
@@ -61,8 +76,8 @@ impl Handler for Matcher {
 
     async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError> {
         match admit(&self.platform, &record) {
-            Ok(admitted) => self.fail(&admitted, poison.code).await,
-            Err(_) => self.refuse(&record, poison.code).await,
+            Ok(admitted) if poison.detail != FOREIGN_ID => self.fail(&admitted, poison.code).await,
+            _ => self.refuse(&record, poison.code).await,
         }
     }
 }
@@ -88,10 +103,9 @@ impl Matcher {
         };
         let mut samples = samples.to_vec();
         self.ask_used(&mut samples).await?;
-        let event = Event::Request { request, samples, enrolled: current.as_ref().map(Subject::enrolled) };
+        let event = Event { request, samples, enrolled: current.as_ref().map(Subject::enrolled) };
         let (platform, now) = (self.platform.clone(), admitted.accepted_at);
-        let effects =
-            self.platform.cpu.run(move || handle(&platform.state(now, &engine()), event)).await.map_err(cpu_fault)?;
+        let effects = self.platform.cpu.run(move || handle(&platform.state(now), event)).await.map_err(cpu_fault)?;
         self.perform(admitted, &opened.details, current.as_ref(), effects).await
     }
 
@@ -135,7 +149,7 @@ impl Matcher {
                     };
                     enclosed.gallery = Some(version);
                 }
-                Effect::Return(template) => enclosed.template = Some(self.sealed(admitted, &template)?),
+                Effect::Return(probe) => enclosed.template = Some(self.sealed(admitted, &probe)?),
                 Effect::Search(probes) => {
                     self.search(admitted, details, &probes).await?;
                     return Ok(true);
@@ -178,7 +192,7 @@ impl Matcher {
         Ok(version.map(|version| (subject.clone(), i64::try_from(version.0).unwrap_or(i64::MAX))))
     }
 
-    fn sealed(&self, admitted: &Admitted, template: &Template) -> Result<Vec<u8>, StepError> {
+    fn sealed(&self, admitted: &Admitted, probe: &Probe) -> Result<Vec<u8>, StepError> {
         let kind =
             if admitted.scan.operation == Operation::Enrol { TemplateKind::Reference } else { TemplateKind::Probe };
         let header = TemplateHeader {
@@ -188,7 +202,7 @@ impl Matcher {
             made_at: admitted.accepted_at,
             engine: engine(),
         };
-        seal_template(&self.platform.vault, &header, &template.to_bytes(), &*self.platform.entropy)
+        seal_template(&self.platform.vault, &header, &sealed_body(probe), &*self.platform.entropy)
             .map_err(|e| vault_fault(&e))
     }
 

@@ -1,30 +1,51 @@
 //! From opened samples to something comparable: decoding and extraction, on the CPU pool.
 
 use ridgeline_fingerprint::{Classical, ExtractError, Extractor, GreyImage, ImageFormat, Limits, decode};
-use ridgeline_flow::{Probe, Sample, SealedProbe, Unusable};
-use ridgeline_vault::{TemplateHeader, TemplateKind, Vault, image_digest, open_template, peek_template};
+use ridgeline_flow::{ImageDigests, Probe, Sample, SealedProbe, Unusable};
+use ridgeline_vault::{
+    SEALED_SAMPLE_BYTES_MAX, TemplateHeader, TemplateKind, Vault, image_digest, open_template, peek_template,
+};
 
-use crate::admit::Opened;
+use crate::admit::{Opened, OpenedSample};
 use crate::platform::engine;
 use crate::subject::usable;
 
+/// Length of both digests of an image.
+const IMAGE_DIGESTS_BYTES: usize = 64;
+
 /// Measures every sample of a request. Whether a sealed probe was used before is asked later, from the store.
 pub(crate) fn measure(vault: &Vault, opened: &Opened) -> Vec<Sample> {
-    let one = |(format, bytes): &(String, ridgeline_domain::Sensitive<Vec<u8>>)| match format.as_str() {
-        "image" => Sample::Image(image(vault, bytes.expose())),
-        "sealed" => sealed(vault, bytes.expose()),
+    let one = |sample: &OpenedSample| match sample.format.as_str() {
+        "image" => Sample::Image(image(vault, sample)),
+        "sealed" => sealed(vault, sample.bytes.expose()),
         _ => Sample::Image(Err(Unusable::Undecodable)),
     };
     opened.samples.iter().map(one).collect()
 }
 
-fn image(vault: &Vault, bytes: &[u8]) -> Result<Probe, Unusable> {
-    // An agent is trusted to seal, not to be careful: the limits hold here again.
-    let image = decode(bytes, Some(ImageFormat::Png), None, &Limits::default()).map_err(|_| Unusable::Undecodable)?;
+fn image(vault: &Vault, sample: &OpenedSample) -> Result<Probe, Unusable> {
+    // An agent is trusted to seal, not to be careful: the limits hold here again. What is sealed may be larger in bytes than what
+    // a caller may send, since it is encoded anew.
+    let limits = Limits { max_bytes: SEALED_SAMPLE_BYTES_MAX, ..Limits::default() };
+    let image =
+        decode(sample.bytes.expose(), Some(ImageFormat::Png), None, &limits).map_err(|_| Unusable::Undecodable)?;
     let extraction = Classical.extract(&image).map_err(|error| match error {
         ExtractError::NotAFingerprint | ExtractError::TooSmall | ExtractError::TooLarge => Unusable::NotAFingerprint,
     })?;
-    Ok(Probe { template: extraction.template, image_digest: Some(digest(vault, &image)) })
+    let seen = digest(vault, &image);
+    // Who sealed it says what the picture was before cropping and scaling; without that the canonical pixels have to do.
+    let source = if sample.source_digest.is_empty() { seen } else { image_digest(vault, &sample.source_digest) };
+    Ok(Probe { template: extraction.template, image: ImageDigests { seen, source } })
+}
+
+/// What is sealed for a caller: the digests of the image go with its template, so that a detour over a template hides no replay.
+pub(crate) fn sealed_body(probe: &Probe) -> Vec<u8> {
+    [probe.image.to_bytes(), probe.template.to_bytes()].concat()
+}
+
+fn probe_of(body: &[u8]) -> Option<Probe> {
+    let (digests, template) = body.split_at_checked(IMAGE_DIGESTS_BYTES)?;
+    Some(Probe { template: usable(template)?, image: ImageDigests::from_bytes(digests)? })
 }
 
 /// Keyed digest over size and pixels, so that another file of the same image is recognised.
@@ -39,10 +60,10 @@ fn digest(vault: &Vault, image: &GreyImage) -> [u8; 32] {
 fn sealed(vault: &Vault, bytes: &[u8]) -> Sample {
     // Every failure to open is an incompatible template, also an unknown key version: the bytes come from a caller, who must
     // not be able to make a record wait for a key that will never come.
-    let (header, template) = match open_template(vault, bytes) {
-        Ok((header, template)) => {
+    let (header, probe) = match open_template(vault, bytes) {
+        Ok((header, body)) => {
             let own = header.engine == engine();
-            (header, own.then(|| usable(template.expose())).flatten())
+            (header, own.then(|| probe_of(body.expose())).flatten())
         }
         Err(_) => match peek_template(bytes) {
             Ok(header) => (header, None),
@@ -50,5 +71,5 @@ fn sealed(vault: &Vault, bytes: &[u8]) -> Sample {
         },
     };
     let TemplateHeader { kind, id, subject, made_at, .. } = header;
-    Sample::Sealed(SealedProbe { is_probe: kind == TemplateKind::Probe, id, subject, made_at, used_by: None, template })
+    Sample::Sealed(SealedProbe { is_probe: kind == TemplateKind::Probe, id, subject, made_at, used_by: None, probe })
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use ridgeline_domain::{Confidence, DurationMs, ErrorCode, Fmr, RequestId, Timestamp};
-use ridgeline_flow::{Found, Search, ShardAnswer, merge};
+use ridgeline_domain::{Confidence, DurationMs, ErrorCode, Fmr, Reason, RequestId, Timestamp};
+use ridgeline_flow::{Found, Judgement, Search, ShardAnswer, merge};
 use ridgeline_ports::{Partition, Record};
 use ridgeline_runtime::{Ending, Handler, HoldKey, Poison, StepError, run};
 use ridgeline_wire::message::{Opened, Partial, Partials};
@@ -15,7 +15,7 @@ use ridgeline_wire::{Topic, decode};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Asked, Enclosed};
-use crate::platform::{Platform, WorkerError, engine};
+use crate::platform::{Platform, WorkerError};
 
 /// After a restart, shards' answers that lie behind an overdue announcement are read before the search is given up.
 const CATCH_UP: DurationMs = DurationMs::from_secs(2);
@@ -87,9 +87,21 @@ impl Handler for Merger {
         }
     }
 
-    async fn poisoned(&self, _record: Arc<Record>, _poison: &Poison) -> Result<(), StepError> {
-        // Matchers and shards wrote it; there is no asker to answer. The search ends at its deadline without this part.
-        Ok(())
+    /// A shard's broken part is left out: the search ends at its deadline without it. A search that cannot be decided at all is
+    /// answered as failed, since its matcher has long moved on.
+    async fn poisoned(&self, record: Arc<Record>, _poison: &Poison) -> Result<(), StepError> {
+        let message = record.value.as_ref().and_then(|value| decode::<Partials>(value).ok());
+        let Some((id, opened)) = message.and_then(|message| Some((message.request_id, message.opened?))) else {
+            return Ok(());
+        };
+        self.pending.lock().remove(&HoldKey::of(&record, Bytes::from(id.to_string())));
+        match answer::find(&self.platform, id).await? {
+            Some(row) => answer::emit(&self.platform, &row).await,
+            None => {
+                let judgement = Judgement::failed(Reason::Internal, None);
+                answer::settle(&self.platform, &asked(id, opened), &judgement, Enclosed::default()).await
+            }
+        }
     }
 
     fn released(&self, partitions: &[Partition]) {
@@ -107,11 +119,9 @@ impl Merger {
                     return Err(StepError::poison(ErrorCode::RecordInvalid, "too many gallery partitions"));
                 }
                 let pending = all.entry(key.clone()).or_default();
-                if pending.opened.is_some() {
-                    return Ok(None);
-                }
+                // Announced again after a crash of the matcher: the probe comes again with it, and so does the time to answer it.
                 let deadline = record.append_time.plus(DurationMs(opened.wait_ms));
-                pending.opened = Some(opened.clone());
+                pending.opened.get_or_insert_with(|| opened.clone());
                 Ok(Some(deadline.max(self.platform.clock.now().plus(CATCH_UP))))
             }
             (None, Some(partial)) => {
@@ -119,7 +129,9 @@ impl Merger {
                     .ok_or_else(|| StepError::poison(ErrorCode::RecordInvalid, "a partial of unequal lists"))?;
                 let pending = all.entry(key.clone()).or_default();
                 let first = pending.opened.is_none() && pending.answers.is_empty();
-                pending.answers.push(answer);
+                if !pending.answers.contains(&answer) {
+                    pending.answers.push(answer);
+                }
                 Ok(first.then(|| self.platform.clock.now().plus(ORPHAN_WAIT)))
             }
             _ => Err(StepError::poison(ErrorCode::RecordInvalid, "neither or both of announcement and answer")),
@@ -135,8 +147,7 @@ impl Merger {
 
     async fn decide(&self, key: HoldKey, id: RequestId, pending: Pending) -> Result<Ending, StepError> {
         let Some(opened) = pending.opened else { return Ok(Ending::Release(key)) };
-        let engine = engine();
-        let judgement = merge(&self.platform.state(opened.accepted_at, &engine), &search(&opened), &pending.answers);
+        let judgement = merge(&self.platform.state(opened.accepted_at), &search(&opened), &pending.answers);
         answer::settle(&self.platform, &asked(id, opened), &judgement, Enclosed::default()).await?;
         self.pending.lock().remove(&key);
         Ok(Ending::Release(key))

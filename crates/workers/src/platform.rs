@@ -61,8 +61,8 @@ pub enum WorkerError {
 
 impl Platform {
     /// The surroundings of a decision about a record appended at `now`.
-    pub(crate) fn state<'a>(&'a self, now: Timestamp, engine: &'a str) -> State<'a> {
-        State { policy: &self.policy, now, engine, supported: Fmr::new(calibration::SUPPORTED_FMR) }
+    pub(crate) fn state(&self, now: Timestamp) -> State<'_> {
+        State { policy: &self.policy, now, supported: Fmr::new(calibration::SUPPORTED_FMR) }
     }
 
     /// A worker of the group `role` on `topic`.

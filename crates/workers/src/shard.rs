@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ridgeline_domain::{Fmr, Position, SubjectId};
 use ridgeline_fingerprint::{Candidate, Matcher, Probe, Score, calibration};
+use ridgeline_flow::ImageDigests;
 use ridgeline_wire::message::GalleryFilter;
 use ridgeline_wire::row::TemplateSet;
 
@@ -12,8 +13,9 @@ use crate::subject::usable;
 /// One enrolled template, ready to be compared.
 struct Entry {
     position: Position,
-    image_digest: Vec<u8>,
-    candidate: Candidate,
+    image: Option<ImageDigests>,
+    /// `None` for a replaced template, whose image is still known as a replay.
+    candidate: Option<Candidate>,
 }
 
 /// One partition of the gallery, as far as it has been applied.
@@ -24,7 +26,7 @@ pub(crate) struct Shard {
 
 /// A probe, prepared once for all partitions.
 pub(crate) struct Prepared {
-    probes: Vec<(Probe, Vec<u8>)>,
+    probes: Vec<(Probe, Option<ImageDigests>)>,
     filter: Option<GalleryFilter>,
     keep: usize,
 }
@@ -52,9 +54,10 @@ pub(crate) struct Update {
 impl Update {
     /// The subject's whole set; templates of other engine versions cannot be searched and are left out.
     pub(crate) fn set(subject: SubjectId, version: i64, set: &TemplateSet) -> Self {
-        let entries = set.templates.iter().filter_map(|stored| {
-            let candidate = Candidate::new(&usable(&stored.template)?);
-            Some(Entry { position: stored.position, image_digest: stored.image_digest.clone(), candidate })
+        let entries = set.templates.iter().map(|stored| Entry {
+            position: stored.position,
+            image: ImageDigests::from_bytes(&stored.image_digest),
+            candidate: usable(&stored.template).as_ref().map(Candidate::new),
         });
         Self { subject, state: Some((version, entries.collect())) }
     }
@@ -92,13 +95,14 @@ impl Shard {
             let mut best: Option<(Score, Position)> = None;
             let mut replay = false;
             for entry in entries.iter().filter(|entry| prepared.admits_position(entry.position)) {
-                for (probe, digest) in &prepared.probes {
+                for (probe, image) in &prepared.probes {
+                    replay |= image.zip(entry.image).is_some_and(|(a, b)| a.is_same_image(&b));
+                    let Some(candidate) = &entry.candidate else { continue };
                     compared += 1;
-                    let score = matcher.compare(probe, &entry.candidate);
+                    let score = matcher.compare(probe, candidate);
                     if best.is_none_or(|(known, _)| score.value() > known.value()) {
                         best = Some((score, entry.position));
                     }
-                    replay |= !digest.is_empty() && *digest == entry.image_digest;
                 }
             }
             if let Some((score, position)) = best {
@@ -115,10 +119,9 @@ impl Shard {
 impl Prepared {
     /// Prepares the probe's templates. At least two subjects are kept, so that an ambiguity shows.
     pub(crate) fn new(set: &TemplateSet, filter: Option<GalleryFilter>, top_k: i32) -> Self {
-        let probes = set
-            .templates
-            .iter()
-            .filter_map(|stored| Some((Probe::new(&usable(&stored.template)?), stored.image_digest.clone())));
+        let probes = set.templates.iter().filter_map(|stored| {
+            Some((Probe::new(&usable(&stored.template)?), ImageDigests::from_bytes(&stored.image_digest)))
+        });
         Self { probes: probes.collect(), filter, keep: usize::try_from(top_k).unwrap_or(0).clamp(2, 100) }
     }
 

@@ -2,7 +2,7 @@
 
 use ridgeline_domain::{RequestId, SubjectId, Timestamp};
 use ridgeline_fingerprint::{ENGINE_VERSION, Template};
-use ridgeline_flow::{Enrolled, EnrolledTemplate, Probe};
+use ridgeline_flow::{Enrolled, EnrolledTemplate, ImageDigests, Probe};
 use ridgeline_ports::{Cas, RowKey, Version};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{Aad, Purpose};
@@ -14,6 +14,9 @@ use crate::platform::{Platform, engine, vault_fault, wire_fault};
 
 /// A redelivered request finds its own mark among so many; records of one subject run in order, so one would do.
 const MARKS_MAX: usize = 32;
+
+/// Images of replaced templates that are still known as replays, of one subject; the oldest go first.
+const RETIRED_MAX: usize = 64;
 
 /// A subject as stored.
 pub(crate) struct Subject {
@@ -53,7 +56,7 @@ impl Subject {
     pub(crate) fn enrolled(&self) -> Enrolled {
         let templates = self.set.templates.iter().map(|stored| EnrolledTemplate {
             position: stored.position,
-            image_digest: stored.image_digest.clone(),
+            image: ImageDigests::from_bytes(&stored.image_digest),
             template: usable(&stored.template),
         });
         Enrolled { templates: templates.collect(), marks: self.row.marks.clone() }
@@ -76,7 +79,7 @@ pub(crate) fn stored(position: ridgeline_domain::Position, probe: &Probe, enroll
         quality: i32::from(probe.quality()),
         engine: engine(),
         enrolled_at,
-        image_digest: probe.image_digest.map(|digest| digest.to_vec()).unwrap_or_default(),
+        image_digest: probe.image.to_bytes(),
         template: probe.template.to_bytes(),
     }
 }
@@ -128,8 +131,16 @@ fn changed(
             (TemplateSet::default(), true)
         }
         Change::Enrol { position, templates } => {
-            let others = kept.into_iter().filter(|template| template.position != position);
-            let templates = others.chain(templates.iter().map(|probe| stored(position, probe, now))).collect();
+            let mut others: Vec<_> = kept.into_iter().map(|template| retired_if(template, position)).collect();
+            let retired = others.iter().filter(|template| template.template.is_empty()).count();
+            let mut surplus = retired.saturating_sub(RETIRED_MAX);
+            others.retain(|template| {
+                let drop = surplus > 0 && template.template.is_empty();
+                surplus -= usize::from(drop);
+                !drop
+            });
+            let templates =
+                others.into_iter().chain(templates.iter().map(|probe| stored(position, probe, now))).collect();
             if !details.metadata.is_empty() {
                 let entries = Metadata { entries: details.metadata.clone() };
                 metadata = Some(seal("metadata", &encode(&entries).map_err(wire_fault)?)?);
@@ -154,9 +165,14 @@ fn changed(
     })
 }
 
+/// A template of the finger that is enrolled again: its digests stay, since its image is still no live finger (V-4).
+fn retired_if(template: StoredTemplate, position: ridgeline_domain::Position) -> StoredTemplate {
+    if template.position == position { StoredTemplate { template: Vec::new(), ..template } } else { template }
+}
+
 fn positions(set: &TemplateSet) -> Vec<EnrolledPosition> {
     let mut positions: Vec<EnrolledPosition> = Vec::new();
-    for template in &set.templates {
+    for template in set.templates.iter().filter(|template| !template.template.is_empty()) {
         match positions.iter_mut().find(|known| known.position == template.position) {
             Some(known) => {
                 known.quality = known.quality.max(template.quality);

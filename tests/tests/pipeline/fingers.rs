@@ -26,6 +26,11 @@ pub(crate) fn sample(index: usize, impression: u32) -> PreparedSample {
     prepared(png(index, impression))
 }
 
+/// The same file, declared to have another resolution.
+pub(crate) fn at_dpi(index: usize, impression: u32, dpi: u16) -> PreparedSample {
+    prepare(&RawSample { format: None, bytes: Sensitive::new(png(index, impression)), dpi: Some(dpi) }).unwrap()
+}
+
 /// An image that shows no finger.
 pub(crate) fn noise() -> PreparedSample {
     let image = not_a_fingerprint(SEED, NonFinger::Noise);

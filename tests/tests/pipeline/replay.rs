@@ -2,7 +2,7 @@
 
 use ridgeline_domain::{Operation, Outcome, Reason};
 
-use crate::fingers::{sample, sealed};
+use crate::fingers::{at_dpi, sample, sealed};
 use crate::harness::{Pipeline, Site, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,6 +27,43 @@ async fn v4_nothing_that_was_enrolled_or_used_is_accepted() {
     assert_eq!(first.outcome, Outcome::Match, "a fresh probe");
     let second = pipeline.ask(Operation::Verify, Some("s0"), vec![sealed(probe)]).await;
     assert_eq!(second.reason, Some(Reason::Replay), "the same probe again");
+    pipeline.stop().await;
+}
+
+/// Detours do not help: over a sealed template, under another resolution, after the finger was enrolled again.
+#[tokio::test(flavor = "multi_thread")]
+async fn v4_an_enrolled_image_is_known_again_on_every_way() {
+    let pipeline = Pipeline::start(&Site::new()).await;
+    let enrolled = pipeline.ask(Operation::Enrol, Some("s0"), vec![sample(0, 0), sample(0, 1)]).await;
+    assert_eq!(enrolled.outcome, Outcome::Enrolled);
+    for operation in [Operation::Verify, Operation::Identify] {
+        let subject = operation.needs_subject().then_some("s0");
+        let extracted = pipeline.ask(Operation::Extract, None, vec![sample(0, 0)]).await;
+        let probe = pipeline.details(extracted.confirmation_id).await.template.unwrap();
+        let laundered = pipeline.ask(operation, subject, vec![sealed(probe)]).await;
+        assert_eq!(
+            (laundered.outcome, laundered.reason),
+            (Outcome::Rejected, Some(Reason::Replay)),
+            "{operation} over extract"
+        );
+        let scaled = pipeline.ask(operation, subject, vec![at_dpi(0, 0, 505)]).await;
+        assert_eq!(
+            (scaled.outcome, scaled.reason),
+            (Outcome::Rejected, Some(Reason::Replay)),
+            "{operation} at 505 dpi"
+        );
+    }
+    assert_eq!(
+        pipeline.ask(Operation::Enrol, Some("s0"), vec![sample(0, 2), sample(0, 3)]).await.outcome,
+        Outcome::Enrolled
+    );
+    for operation in [Operation::Verify, Operation::Identify] {
+        let subject = operation.needs_subject().then_some("s0");
+        let replaced = pipeline.ask(operation, subject, vec![sample(0, 0)]).await;
+        assert_eq!(replaced.reason, Some(Reason::Replay), "{operation} with a replaced image");
+        let fresh = pipeline.ask(operation, subject, vec![sample(0, 4)]).await;
+        assert_eq!(fresh.outcome, Outcome::Match, "{operation} with a fresh one");
+    }
     pipeline.stop().await;
 }
 

@@ -97,7 +97,7 @@ async fn a_restart_keeps_subjects_and_rebuilds_the_gallery() {
     let (_, kept) = open_template(&pipeline.vault, &kept).unwrap();
     let unchanged = samples.iter().any(|sample| {
         let image = decode(sample.bytes(), None, None, &Limits::default()).unwrap();
-        Classical.extract(&image).unwrap().template.to_bytes() == *kept.expose()
+        kept.expose().ends_with(&Classical.extract(&image).unwrap().template.to_bytes())
     });
     assert!(unchanged, "what comes back is not what was extracted");
     assert_eq!(pipeline.ask(Operation::Verify, Some("kept"), vec![sample(0, 2)]).await.outcome, Outcome::Match);
