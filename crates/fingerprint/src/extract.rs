@@ -104,8 +104,10 @@ const MIN_MINUTIAE: usize = 6;
 const MIN_BLOCKS_A_MINUTIA: f32 = 5.5;
 /// Least mean clarity of the foreground.
 const MIN_CLARITY: f32 = 0.4;
-/// Greatest smoothness of the orientation; ridges bend, lines of print and gratings do not.
-const MAX_SMOOTHNESS: f32 = 0.965;
+/// The same upwards; a regular grating has no minutiae but those at its border.
+const MAX_BLOCKS_A_MINUTIA: f32 = 80.0;
+/// Greatest smoothness of the orientation. Arches bend little, lines of print and gratings less.
+const MAX_SMOOTHNESS: f32 = 0.978;
 
 /// An enhanced image as grey values of even contrast.
 fn redrawn(enhanced: &Plane<f32>, contrast: &Plane<f32>) -> Plane<u8> {
@@ -158,8 +160,9 @@ impl Impression {
     }
 
     fn is_plausible_count(&self, minutiae: usize, area: usize) -> bool {
-        let clarity = self.mean_over_foreground(&self.clarity);
-        minutiae >= MIN_MINUTIAE && area as f32 * clarity >= MIN_BLOCKS_A_MINUTIA * minutiae as f32
+        let clear_area = area as f32 * self.mean_over_foreground(&self.clarity);
+        let spacing = MIN_BLOCKS_A_MINUTIA..=MAX_BLOCKS_A_MINUTIA;
+        minutiae >= MIN_MINUTIAE && spacing.contains(&(clear_area / minutiae as f32))
     }
 
     fn is_ridged(&self) -> bool {

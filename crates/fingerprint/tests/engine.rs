@@ -69,7 +69,12 @@ fn images_without_a_finger_are_refused() {
         let (fx, fy) = (x as f32 / 60.0, y as f32 / 45.0);
         (128.0 + 60.0 * (fx + (fy * 1.3).sin()).sin() + 40.0 * (fy * 0.7 - fx).cos()) as u8
     };
+    let disc = |x: i32, y: i32| {
+        let inside = (x - 160).pow(2) + (y - 160).pow(2) < 140 * 140;
+        if inside { (128.0 + 90.0 * (x as f32 / 14.0 * TAU).cos()) as u8 } else { 235 }
+    };
     let cases = [
+        ("round grating", each(|x, y, _| disc(x, y))),
         ("white", each(|_, _, _| 255)),
         ("black", each(|_, _, _| 0)),
         ("grey", each(|_, _, _| 128)),
