@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::body::{Incoming, media_type};
 use crate::gateway::{Shared, State};
 use crate::problem::Problem;
-use crate::scan::{json_response, remember};
+use crate::scan::{json_response, remember, request_row};
 
 const MEDIA_TYPES: [&str; 3] = ["application/octet-stream", "avro/binary", "application/avro"];
 const SAMPLES_MAX: usize = 10;
@@ -62,8 +62,11 @@ async fn take(state: &State, headers: &HeaderMap, incoming: &mut Incoming) -> Re
         operation: scan.operation,
         accepted_at: state.parts.clock.now(),
     };
-    // A record that is sent again keeps the row it has.
+    // A record that is sent again keeps the row it has; the id of somebody else's request is not to be had.
     remember(state, id, &row, false).await?;
+    if request_row(state, id).await?.is_some_and(|known| known.agent != scan.agent) {
+        return Err(Problem::new(ErrorCode::RecordInvalid, "the request id belongs to another source"));
+    }
     state.parts.log.publish(record(state, &scan, bytes)).await?;
     Ok(Appended { confirmation_id: id.to_string() })
 }

@@ -41,7 +41,8 @@ impl Incoming {
         if self.declared_bytes.is_some_and(|bytes| bytes > bytes_max) {
             return Err(too_large());
         }
-        let mut room = shared.reserve_upload(self.declared_bytes.unwrap_or(bytes_max))?;
+        // Room is taken as bytes arrive: who only declares a large body, or sends it slowly, keeps nobody out.
+        let mut room = shared.reserve_upload(0)?;
         let total = Instant::now() + shared.limits().body_total;
         let mut bytes = BytesMut::new();
         loop {
@@ -53,11 +54,11 @@ impl Incoming {
                 return Err(too_large());
             }
             bytes.extend_from_slice(&piece);
+            room.grow_to(shared, bytes.len())?;
         }
         if bytes.is_empty() {
             return Err(Problem::malformed("the body is empty"));
         }
-        room.shrink_to(bytes.len());
         Ok((bytes.freeze(), room))
     }
 

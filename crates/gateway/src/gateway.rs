@@ -148,10 +148,17 @@ fn upload_units(bytes: usize) -> u32 {
 pub(crate) struct Upload(OwnedSemaphorePermit);
 
 impl Upload {
-    /// Gives back what the body did not need.
-    pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let surplus = self.0.num_permits().saturating_sub(upload_units(bytes) as usize);
-        drop(self.0.split(surplus));
+    /// Makes room for a body that has grown to `bytes`.
+    ///
+    /// # Errors
+    /// `Unavailable` while too many bodies are being worked on.
+    pub(crate) fn grow_to(&mut self, shared: &Shared, bytes: usize) -> Result<(), Problem> {
+        let more = (upload_units(bytes) as usize).saturating_sub(self.0.num_permits());
+        if more > 0 {
+            let Upload(permit) = shared.reserve_upload(more * UPLOAD_UNIT_BYTES)?;
+            self.0.merge(permit);
+        }
+        Ok(())
     }
 }
 

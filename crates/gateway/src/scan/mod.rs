@@ -23,6 +23,7 @@ use crate::problem::Problem;
 use input::ScanInput;
 pub(crate) use input::json_at;
 
+pub(crate) use lookup::request_row;
 pub(crate) use submit::remember;
 pub(crate) use submit::{Submission, answer_submission};
 pub(crate) use view::{decision_record, json_response};

@@ -76,8 +76,10 @@ pub(crate) async fn answer_submission(
     let (id, waiting) = publish(shared, submission, deadline).await?;
     drop(room);
     if let (Some(wait), Some(waiting), Some(deadline)) = (wait, waiting, deadline) {
-        let status = Status::own(id, await_registered(shared, id, waiting, deadline).await?);
-        if let Some(decision) = status.view(shared, &caller)?.decision {
+        // From here on the request is durable: whatever goes wrong, its caller gets the id.
+        let answered = await_registered(shared, id, waiting, deadline).await;
+        let decision = answered.and_then(|answer| Ok(Status::own(id, answer).view(shared, &caller)?.decision));
+        if let Ok(Some(decision)) = decision {
             let mut response = json_response(StatusCode::OK, &decision);
             if let Ok(applied) = HeaderValue::from_str(&format!("wait={}", wait.as_secs())) {
                 response.headers_mut().insert("preference-applied", applied);

@@ -281,7 +281,7 @@ async fn more_bodies_or_waiters_than_there_is_room_for_are_turned_away() {
     let site = Site::with(limits).await;
     let key = site.user().await;
     let mut large = post("/api/v1/scans", &key, &verify("a"));
-    large.headers_mut().insert("content-length", "2000000".parse().unwrap());
+    *large.body_mut() = vec![b' '; 2_000_000].into();
     site.send(large).await.is_problem(503, "RL-5002");
     let id = site.post_scan(&key, &verify("a")).await.id().to_owned();
     let path = format!("/api/v1/scans/{id}?wait=1");
