@@ -76,6 +76,10 @@ impl AgentBook for AgentsFile {
     fn add(&self, id: &AgentId, key: &VerifyingKey, operations: &[Operation]) -> std::io::Result<()> {
         let _writing = self.writing.lock();
         let mut book = self.read().map_err(std::io::Error::other)?;
+        // Two requests for one id may both have passed the look into the registry; a file with both would keep the next start from succeeding.
+        if book.agent.iter().any(|known| known.id == id.as_str()) {
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the agent is registered already"));
+        }
         book.agent.push(Entry {
             id: id.to_string(),
             public_key: key.to_string(),
