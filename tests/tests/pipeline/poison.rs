@@ -104,6 +104,44 @@ async fn d3_a_signed_record_sealed_to_another_key_fails_for_its_asker() {
     pipeline.stop().await;
 }
 
+/// Another agent that learns a request id gets nothing out of it: no answer repeated, none of its own, but a trace.
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_an_id_belongs_to_the_agent_that_used_it_first() {
+    let site = Site::new();
+    let pipeline = Pipeline::start(&site).await;
+    let first = pipeline.ask(Operation::Delete, Some("s0"), vec![]).await;
+    let other = pipeline.other_agent(&site);
+    let mut request = Pipeline::request(Operation::Delete, Some("s1"), vec![]);
+    request.request_id = first.confirmation_id;
+    pipeline.log.publish(other.scan_record(Topic::Scans.name(""), &request, &SystemEntropy).unwrap()).await.unwrap();
+    let seen = pipeline.seen.clone();
+    let letters = until(|| Some(seen.dead()).filter(|dead| !dead.is_empty())).await;
+    assert_eq!(letters[0].code, ErrorCode::RecordInvalid);
+    let refused = |event: &ridgeline_wire::message::Audit| event.event_type == "record.refused";
+    until(|| seen.audit().iter().any(refused).then_some(())).await;
+    assert_eq!((seen.decisions_of(first.confirmation_id).len(), seen.audit_of(first.confirmation_id).len()), (1, 1));
+    pipeline.stop().await;
+}
+
+/// One agent with a stale key does not stop the others: its records are buried one by one, however many come in a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn d3_many_records_sealed_to_another_key_do_not_trip_the_fuse() {
+    let pipeline = Pipeline::start(&Site::new()).await;
+    let stale = pipeline.signer.sealing_to(KeyRing::create(&SystemEntropy).unwrap().sealing_key());
+    for _ in 0..60 {
+        let request = Pipeline::request(Operation::Delete, Some("s0"), vec![]);
+        pipeline
+            .log
+            .publish(stale.scan_record(Topic::Scans.name(""), &request, &SystemEntropy).unwrap())
+            .await
+            .unwrap();
+    }
+    let decision = pipeline.ask(Operation::Delete, Some("s0"), vec![]).await;
+    assert_eq!(decision.reason, Some(Reason::UnknownSubject));
+    assert_eq!(pipeline.seen.dead().len(), 60);
+    pipeline.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn late_and_early_records_are_refused_with_their_reason() {
     let pipeline = Pipeline::start(&Site::new()).await;
