@@ -1,0 +1,1 @@
+//! The store over `CQL`: the only crate that names `scylla`.

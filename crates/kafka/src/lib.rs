@@ -1,0 +1,1 @@
+//! The event log over Apache Kafka: the only crate that names `rdkafka`.
