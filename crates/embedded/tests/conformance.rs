@@ -6,21 +6,13 @@ use async_trait::async_trait;
 use ridgeline_domain::DurationMs;
 use ridgeline_ports::{EventLog, Store};
 use ridgeline_testkit::clock::TestClock;
-use ridgeline_testkit::conformance::Fixture;
+use ridgeline_testkit::conformance::{Fixture, LogFixture, StoreFixture};
 use ridgeline_testkit::memory::Memory;
 
 struct Directory(Memory);
 
 #[async_trait]
 impl Fixture for Directory {
-    fn log(&self) -> Arc<dyn EventLog> {
-        self.0.log()
-    }
-
-    fn store(&self) -> Arc<dyn Store> {
-        self.0.store()
-    }
-
     fn prefix(&self) -> String {
         "test.".into()
     }
@@ -35,8 +27,20 @@ impl Fixture for Directory {
     }
 }
 
-fn fixture() -> Directory {
-    Directory(Memory::with(TestClock::running(), |options| options.fsync = true))
+impl LogFixture for Directory {
+    fn log(&self) -> Arc<dyn EventLog> {
+        self.0.log()
+    }
+}
+
+impl StoreFixture for Directory {
+    fn store(&self) -> Arc<dyn Store> {
+        self.0.store()
+    }
+}
+
+fn fixture() -> Option<Directory> {
+    Some(Directory(Memory::with(TestClock::running(), |options| options.fsync = true)))
 }
 
 ridgeline_testkit::log_conformance!(fixture());

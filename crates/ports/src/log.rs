@@ -200,6 +200,9 @@ pub enum LogError {
     /// The log is damaged beyond what it can repair.
     #[error("log corrupt: {0}")]
     Corrupt(String),
+    /// The client of the log can do nothing any more, for instance because a broker has fenced it; a new process can.
+    #[error("log client failed for good: {0}")]
+    Broken(String),
 }
 
 impl LogError {
@@ -209,9 +212,11 @@ impl LogError {
         match self {
             Self::TooLarge { .. } => Disposition::Poison,
             Self::Unavailable(_) | Self::Closed => Disposition::Retry,
-            Self::UnknownTopic(_) | Self::UnknownPartition(..) | Self::Incompatible(_) | Self::Corrupt(_) => {
-                Disposition::Fatal
-            }
+            Self::UnknownTopic(_)
+            | Self::UnknownPartition(..)
+            | Self::Incompatible(_)
+            | Self::Corrupt(_)
+            | Self::Broken(_) => Disposition::Fatal,
         }
     }
 }

@@ -4,3 +4,4 @@ pub mod clock;
 pub mod conformance;
 pub mod covers;
 pub mod memory;
+pub mod stack;

@@ -8,10 +8,10 @@ use ridgeline_domain::{DurationMs, Timestamp};
 use ridgeline_ports::{Cleanup, Delivery, LogError, Offset, Partition, TailStart, TopicName, TopicSpec, partition_of};
 
 use super::log_support::{Topic, keep_days, next_of, next_record, number, read_to_ends, stays_quiet, text};
-use super::{Fixture, PATIENCE};
+use super::{LogFixture, PATIENCE};
 
 /// A second `ensure_topic` changes nothing; another shape is refused; other topics do not exist.
-pub async fn topics_are_made_once(fixture: &dyn Fixture) {
+pub async fn topics_are_made_once(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 3, keep_days()).await;
     topic.publish(0, "k", None).await;
     let spec =
@@ -34,7 +34,7 @@ pub async fn topics_are_made_once(fixture: &dyn Fixture) {
 }
 
 /// Key, value, headers (order, repeated names), the empty value and the tombstone are read as they were written.
-pub async fn records_come_back_whole(fixture: &dyn Fixture) {
+pub async fn records_come_back_whole(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     let headers = vec![
         ("ce_id".to_owned(), Bytes::from_static(b"1")),
@@ -59,7 +59,7 @@ pub async fn records_come_back_whole(fixture: &dyn Fixture) {
 }
 
 /// Without a partition murmur2 of the key decides; with one it is obeyed; one that does not exist is refused.
-pub async fn the_key_or_the_writer_chooses_the_partition(fixture: &dyn Fixture) {
+pub async fn the_key_or_the_writer_chooses_the_partition(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 8, keep_days()).await;
     for key in ["alice", "bob", "carol", "dave", ""] {
         let appended = topic.log.publish(topic.record(None, key, None)).await.expect("durable");
@@ -72,7 +72,7 @@ pub async fn the_key_or_the_writer_chooses_the_partition(fixture: &dyn Fixture) 
 }
 
 /// Concurrent writers get each offset once, without gaps, and append times never fall along a partition.
-pub async fn offsets_are_contiguous_and_times_never_fall(fixture: &dyn Fixture) {
+pub async fn offsets_are_contiguous_and_times_never_fall(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..200 {
@@ -90,7 +90,7 @@ pub async fn offsets_are_contiguous_and_times_never_fall(fixture: &dyn Fixture) 
 }
 
 /// A writer that waits for each answer finds its records in the order it wrote them.
-pub async fn one_writers_records_keep_their_order(fixture: &dyn Fixture) {
+pub async fn one_writers_records_keep_their_order(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(1, 0..50).await;
     let mut tail = topic.log.tail(&topic.name, TailStart::Beginning).await.expect("a tail");
@@ -99,7 +99,7 @@ pub async fn one_writers_records_keep_their_order(fixture: &dyn Fixture) {
 }
 
 /// Everything published after `tail` returned comes; nothing from before does.
-pub async fn a_tail_from_the_end_misses_nothing_after_it_began(fixture: &dyn Fixture) {
+pub async fn a_tail_from_the_end_misses_nothing_after_it_began(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..5).await;
     for round in 0..10 {
@@ -112,7 +112,7 @@ pub async fn a_tail_from_the_end_misses_nothing_after_it_began(fixture: &dyn Fix
 }
 
 /// From the beginning all records of all partitions come, and then the new ones.
-pub async fn a_tail_from_the_beginning_reads_all(fixture: &dyn Fixture) {
+pub async fn a_tail_from_the_beginning_reads_all(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 4, keep_days()).await;
     for partition in 0..4 {
         topic.publish_numbers(partition, partition * 100..partition * 100 + 30).await;
@@ -127,7 +127,7 @@ pub async fn a_tail_from_the_beginning_reads_all(fixture: &dyn Fixture) {
 }
 
 /// From a time on, the first record is the first appended at or after it.
-pub async fn a_tail_from_a_time_starts_there(fixture: &dyn Fixture) {
+pub async fn a_tail_from_a_time_starts_there(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..20).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,7 +145,7 @@ pub async fn a_tail_from_a_time_starts_there(fixture: &dyn Fixture) {
 }
 
 /// Each partition tells its end, also an empty one, with the next offset; after new records it does so again.
-pub async fn the_end_is_told_once_each_time(fixture: &dyn Fixture) {
+pub async fn the_end_is_told_once_each_time(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..3).await;
     let mut tail = topic.log.tail(&topic.name, TailStart::Beginning).await.expect("a tail");
@@ -175,7 +175,7 @@ async fn stays_silent(tail: &mut ridgeline_ports::TailSubscription) {
 }
 
 /// Records up to the topic's limit come back byte for byte.
-pub async fn large_records_come_back(fixture: &dyn Fixture) {
+pub async fn large_records_come_back(fixture: &dyn LogFixture) {
     let max = 12 << 20;
     let topic = Topic::with_max(fixture, 1, keep_days(), max).await;
     let value: Bytes = (0..max - 3).map(|index| (index % 251) as u8).collect::<Vec<_>>().into();
@@ -189,7 +189,7 @@ pub async fn large_records_come_back(fixture: &dyn Fixture) {
 }
 
 /// One byte more than the limit, counted over key, value and headers, is refused and nothing is appended.
-pub async fn too_large_records_are_refused(fixture: &dyn Fixture) {
+pub async fn too_large_records_are_refused(fixture: &dyn LogFixture) {
     let topic = Topic::with_max(fixture, 1, keep_days(), 10_000).await;
     let mut record = topic.record(None, "key", Some(Bytes::from(vec![1; 9_990])));
     record.headers = vec![("head".to_owned(), Bytes::from_static(b"1234"))];
@@ -201,7 +201,7 @@ pub async fn too_large_records_are_refused(fixture: &dyn Fixture) {
 }
 
 /// Publishes that are dropped half-way append their record once or not at all, and later ones go on.
-pub async fn a_cancelled_publish_does_no_harm(fixture: &dyn Fixture) {
+pub async fn a_cancelled_publish_does_no_harm(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     for number in 0..100_u32 {
         let publish = topic.log.publish(topic.record(Some(0), "k", text(&number.to_string())));

@@ -8,7 +8,7 @@ use ridgeline_ports::{Cleanup, Delivery, Record, StartAt, TailStart};
 use tokio::time::Instant;
 
 use super::log_support::{Topic, next_record, number, read_to_ends, text};
-use super::{Fixture, PATIENCE};
+use super::{LogFixture, PATIENCE};
 
 async fn read_all(topic: &Topic, partitions: usize) -> Vec<Record> {
     let mut tail = topic.log.tail(&topic.name, TailStart::Beginning).await.expect("a tail");
@@ -16,7 +16,7 @@ async fn read_all(topic: &Topic, partitions: usize) -> Vec<Record> {
 }
 
 /// Sweeps until what is there satisfies the condition.
-async fn swept_until(fixture: &dyn Fixture, topic: &Topic, partitions: usize, holds: impl Fn(&[Record]) -> bool) {
+async fn swept_until(fixture: &dyn LogFixture, topic: &Topic, partitions: usize, holds: impl Fn(&[Record]) -> bool) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         fixture.sweep().await;
@@ -30,7 +30,7 @@ async fn swept_until(fixture: &dyn Fixture, topic: &Topic, partitions: usize, ho
 }
 
 /// However often it runs, the last record of each key stays with its offset, and readers pass over the gaps.
-pub async fn compaction_keeps_the_last_record_of_each_key(fixture: &dyn Fixture) {
+pub async fn compaction_keeps_the_last_record_of_each_key(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, Cleanup::Compact { delete_retention: DurationMs::from_days(7) }).await;
     for round in 0..5 {
         for key in 0..20_u32 {
@@ -52,7 +52,7 @@ pub async fn compaction_keeps_the_last_record_of_each_key(fixture: &dyn Fixture)
 }
 
 /// A tombstone removes its key's older records, stays readable for its time, then goes; the key does not come back.
-pub async fn tombstones_go_after_their_time(fixture: &dyn Fixture) {
+pub async fn tombstones_go_after_their_time(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, Cleanup::Compact { delete_retention: DurationMs::from_days(7) }).await;
     topic.publish(0, "gone", text("1")).await;
     topic.publish(0, "kept", text("2")).await;
@@ -70,7 +70,7 @@ pub async fn tombstones_go_after_their_time(fixture: &dyn Fixture) {
 }
 
 /// Records older than the retention go, younger ones stay, offsets go on where they were, readers and groups go on.
-pub async fn retention_deletes_the_old_and_keeps_the_end(fixture: &dyn Fixture) {
+pub async fn retention_deletes_the_old_and_keeps_the_end(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, Cleanup::Delete { retention: DurationMs::from_days(1) }).await;
     topic.publish_numbers(0, 0..50).await;
     let mut tail = topic.log.tail(&topic.name, TailStart::End).await.expect("a tail");

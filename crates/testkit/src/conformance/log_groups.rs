@@ -8,10 +8,10 @@ use ridgeline_ports::{Control, Delivery, GroupId, LogError, MemberId, Offset, Pa
 use tokio::time::{Instant, timeout};
 
 use super::log_support::{Member, Topic, keep_days, number, text};
-use super::{Fixture, PATIENCE, QUIET};
+use super::{LogFixture, PATIENCE, QUIET};
 
 /// A group starts at 0 and then where it committed, however it left.
-pub async fn a_group_goes_on_at_its_committed_offset(fixture: &dyn Fixture) {
+pub async fn a_group_goes_on_at_its_committed_offset(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..10).await;
     assert_eq!(topic.committed().await, [None, None]);
@@ -31,7 +31,7 @@ pub async fn a_group_goes_on_at_its_committed_offset(fixture: &dyn Fixture) {
 }
 
 /// A table reads from 0 whatever was committed, tells the end, and goes on live.
-pub async fn a_table_starts_at_the_beginning(fixture: &dyn Fixture) {
+pub async fn a_table_starts_at_the_beginning(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     topic.publish_numbers(0, 0..5).await;
     for _ in 0..2 {
@@ -51,7 +51,7 @@ pub async fn a_table_starts_at_the_beginning(fixture: &dyn Fixture) {
 }
 
 /// Two groups each see every record and commit for themselves.
-pub async fn groups_do_not_share_offsets(fixture: &dyn Fixture) {
+pub async fn groups_do_not_share_offsets(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     topic.publish_numbers(0, 0..5).await;
     let mut first = topic.join("a", StartAt::Committed).await;
@@ -68,7 +68,7 @@ pub async fn groups_do_not_share_offsets(fixture: &dyn Fixture) {
 }
 
 /// A second member gets half, the first keeps the other half undisturbed.
-pub async fn two_members_own_half_each(fixture: &dyn Fixture) {
+pub async fn two_members_own_half_each(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 8, keep_days()).await;
     let mut first = topic.join("a", StartAt::Committed).await;
     first.assigned(8).await;
@@ -87,7 +87,7 @@ pub async fn two_members_own_half_each(fixture: &dyn Fixture) {
 }
 
 /// The offsets in the ack are committed before the next owner starts, exactly there.
-pub async fn acked_offsets_are_where_the_next_owner_starts(fixture: &dyn Fixture) {
+pub async fn acked_offsets_are_where_the_next_owner_starts(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     for partition in 0..2 {
         topic.publish_numbers(partition, 0..10).await;
@@ -151,7 +151,7 @@ async fn work(topic: Arc<Topic>, name: &'static str, owners: Owners, done: Arc<M
 }
 
 /// With members that join and leave under load no partition has two owners and every record is worked on.
-pub async fn members_that_come_and_go_lose_nothing(fixture: &dyn Fixture) {
+pub async fn members_that_come_and_go_lose_nothing(fixture: &dyn LogFixture) {
     let topic = Arc::new(Topic::new(fixture, 8, keep_days()).await);
     let (owners, done) = (Owners::default(), Arc::<Mutex<BTreeSet<u32>>>::default());
     let start = Instant::now();
@@ -181,7 +181,7 @@ pub async fn members_that_come_and_go_lose_nothing(fixture: &dyn Fixture) {
 }
 
 /// A member that does not answer in time loses the partitions; its commits for them are refused from then on.
-pub async fn an_overdue_member_loses_its_partitions(fixture: &dyn Fixture) {
+pub async fn an_overdue_member_loses_its_partitions(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     for partition in 0..2 {
         topic.publish_numbers(partition, 0..5).await;
@@ -202,7 +202,7 @@ pub async fn an_overdue_member_loses_its_partitions(fixture: &dyn Fixture) {
 }
 
 /// A subscription that is dropped is out at once: others take over from what it had committed.
-pub async fn a_dropped_member_is_replaced(fixture: &dyn Fixture) {
+pub async fn a_dropped_member_is_replaced(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..10).await;
     let mut first = topic.join("a", StartAt::Committed).await;
@@ -220,7 +220,7 @@ pub async fn a_dropped_member_is_replaced(fixture: &dyn Fixture) {
 }
 
 /// The same member again (a restarted process) takes the place of the former, which is fenced.
-pub async fn a_member_that_comes_back_replaces_itself(fixture: &dyn Fixture) {
+pub async fn a_member_that_comes_back_replaces_itself(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     topic.publish_numbers(0, 0..5).await;
     let mut former = topic.join("a", StartAt::Committed).await;
@@ -237,7 +237,7 @@ pub async fn a_member_that_comes_back_replaces_itself(fixture: &dyn Fixture) {
 }
 
 /// A commit that names one partition of someone else stores nothing at all.
-pub async fn foreign_partitions_cannot_be_committed(fixture: &dyn Fixture) {
+pub async fn foreign_partitions_cannot_be_committed(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     let mut first = topic.join("a", StartAt::Committed).await;
     first.assigned(2).await;
@@ -254,7 +254,7 @@ pub async fn foreign_partitions_cannot_be_committed(fixture: &dyn Fixture) {
 }
 
 /// A paused partition delivers nothing new until it is resumed; the other goes on.
-pub async fn a_paused_partition_waits(fixture: &dyn Fixture) {
+pub async fn a_paused_partition_waits(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     let mut member = topic.join("a", StartAt::Committed).await;
     member.assigned(2).await;
@@ -270,7 +270,7 @@ pub async fn a_paused_partition_waits(fixture: &dyn Fixture) {
 }
 
 /// After a seek records come from there, under a new epoch that was announced; others cannot be sought.
-pub async fn a_seek_starts_a_new_epoch(fixture: &dyn Fixture) {
+pub async fn a_seek_starts_a_new_epoch(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     topic.publish_numbers(0, 0..10).await;
     let mut member = topic.join("a", StartAt::Committed).await;
@@ -298,7 +298,7 @@ pub async fn a_seek_starts_a_new_epoch(fixture: &dyn Fixture) {
 }
 
 /// A member that takes no deliveries still hears that partitions are asked back.
-pub async fn control_comes_while_deliveries_wait(fixture: &dyn Fixture) {
+pub async fn control_comes_while_deliveries_wait(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 2, keep_days()).await;
     let log = Arc::clone(&topic.log);
     let flood = (0..3_000_u32).map(|index| log.publish(topic.record(Some(index % 2), "k", text("0"))));
@@ -318,7 +318,7 @@ pub async fn control_comes_while_deliveries_wait(fixture: &dyn Fixture) {
 }
 
 /// A reader that comes late to a full channel gets every record, in order.
-pub async fn a_full_channel_holds_all_back_and_loses_nothing(fixture: &dyn Fixture) {
+pub async fn a_full_channel_holds_all_back_and_loses_nothing(fixture: &dyn LogFixture) {
     let topic = Topic::new(fixture, 1, keep_days()).await;
     let mut tail = topic.log.tail(&topic.name, TailStart::End).await.expect("a tail");
     let log = Arc::clone(&topic.log);

@@ -11,7 +11,7 @@ use ridgeline_ports::{
 };
 use tokio::time::timeout;
 
-use super::{Fixture, PATIENCE, QUIET};
+use super::{LogFixture, PATIENCE, QUIET};
 
 /// Largest record of the tests' topics.
 pub(super) const RECORD_BYTES_MAX: usize = 1 << 20;
@@ -33,11 +33,11 @@ pub(super) fn keep_days() -> Cleanup {
 }
 
 impl Topic {
-    pub(super) async fn new(fixture: &dyn Fixture, partitions: u32, cleanup: Cleanup) -> Self {
+    pub(super) async fn new(fixture: &dyn LogFixture, partitions: u32, cleanup: Cleanup) -> Self {
         Self::with_max(fixture, partitions, cleanup, RECORD_BYTES_MAX).await
     }
 
-    pub(super) async fn with_max(fixture: &dyn Fixture, partitions: u32, cleanup: Cleanup, max: usize) -> Self {
+    pub(super) async fn with_max(fixture: &dyn LogFixture, partitions: u32, cleanup: Cleanup, max: usize) -> Self {
         let name = TopicName::new(&format!("{}topic", fixture.prefix()));
         let spec = TopicSpec { name: name.clone(), partitions, cleanup, record_bytes_max: max };
         let log = fixture.log();

@@ -1,7 +1,8 @@
 //! The suite that every adapter of the `EventLog` and `Store` ports must pass.
 //!
 //! Each function proves one property and panics where it does not hold. They wait generously for what an adapter does in
-//! its own time and assert no speed. An adapter's test file names them all with one line:
+//! its own time and assert no speed. An adapter's test file names them all with one line. The expression is evaluated once for
+//! each test and gives an `Option`: `None` skips the test, where the server it needs is not there.
 //!
 //! ```ignore
 //! ridgeline_testkit::log_conformance!(fixture().await);
@@ -14,7 +15,10 @@ pub mod log_groups;
 mod log_support;
 pub mod store;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,12 +33,6 @@ pub const QUIET: Duration = Duration::from_millis(300);
 /// What an adapter lends to one test. Made anew for each test; several may share one broker or database.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// The log under test.
-    fn log(&self) -> Arc<dyn EventLog>;
-
-    /// The store under test.
-    fn store(&self) -> Arc<dyn Store>;
-
     /// A prefix of topic names, group names and partition keys that no other test uses: `[a-z0-9.]{1,50}`.
     fn prefix(&self) -> String;
 
@@ -43,9 +41,44 @@ pub trait Fixture: Send + Sync {
 
     /// Runs the clean-up now, or does nothing where it runs by itself.
     async fn sweep(&self);
+
+    /// Removes what the test has made on a shared server. Called when the test has ended, however it ended.
+    async fn release(&self) {}
 }
 
-/// Names the tests of the log suite, each with a fixture made by the expression.
+/// A fixture of an event log.
+pub trait LogFixture: Fixture {
+    /// The log under test.
+    fn log(&self) -> Arc<dyn EventLog>;
+}
+
+/// A fixture of a store.
+pub trait StoreFixture: Fixture {
+    /// The store under test.
+    fn store(&self) -> Arc<dyn Store>;
+}
+
+/// Runs one test of the suite, or nothing without a fixture, and releases the fixture also when the test fails.
+///
+/// # Panics
+/// As the test does.
+pub async fn run<F: Fixture>(fixture: Option<F>, test: impl AsyncFnOnce(&F)) {
+    let Some(fixture) = fixture else { return };
+    let ended = {
+        let mut test = pin!(test(&fixture));
+        std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| test.as_mut().poll(context))) {
+            Ok(progress) => progress.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        })
+        .await
+    };
+    fixture.release().await;
+    if let Err(panic) = ended {
+        resume_unwind(panic);
+    }
+}
+
+/// Names the tests of the log suite, each with the fixture (an `Option`) that the expression gives.
 #[macro_export]
 macro_rules! log_conformance {
     ($fixture:expr) => {
@@ -87,7 +120,7 @@ macro_rules! log_conformance {
     };
 }
 
-/// Names the tests of the store suite, each with a fixture made by the expression.
+/// Names the tests of the store suite, each with the fixture (an `Option`) that the expression gives.
 #[macro_export]
 macro_rules! store_conformance {
     ($fixture:expr) => {
@@ -120,7 +153,10 @@ macro_rules! conformance_tests {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let fixture = { use super::*; $fixture };
-                    $crate::conformance::$module::$name(&fixture).await;
+                    $crate::conformance::run(fixture, async |fixture| {
+                        $crate::conformance::$module::$name(fixture).await;
+                    })
+                    .await;
                 }
             )+
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ridgeline_domain::{DurationMs, Timestamp};
 use ridgeline_ports::{Cas, PlainWrite, RowKey, Store, StoreError, TableKind, TableSpec, Version};
 
-use super::Fixture;
+use super::StoreFixture;
 
 const CONDITIONAL: TableSpec = TableSpec { name: "conformance_conditional", kind: TableKind::Conditional };
 const PLAIN: TableSpec = TableSpec { name: "conformance_plain", kind: TableKind::Plain };
@@ -14,7 +14,7 @@ const SCANNED: TableSpec = TableSpec { name: "conformance_scanned", kind: TableK
 
 type Tables = std::sync::Arc<dyn Store>;
 
-async fn tables(fixture: &dyn Fixture) -> Tables {
+async fn tables(fixture: &dyn StoreFixture) -> Tables {
     let store = fixture.store();
     for _ in 0..2 {
         store.ensure_tables(&[CONDITIONAL, PLAIN, SCANNED]).await.expect("tables");
@@ -22,7 +22,7 @@ async fn tables(fixture: &dyn Fixture) -> Tables {
     store
 }
 
-fn key(fixture: &dyn Fixture, name: &str) -> RowKey {
+fn key(fixture: &dyn StoreFixture, name: &str) -> RowKey {
     RowKey::new(format!("{}{name}", fixture.prefix()), "row")
 }
 
@@ -40,7 +40,7 @@ async fn value_of(store: &Tables, table: TableSpec, key: &RowKey) -> Option<Stri
 }
 
 /// Of 32 concurrent inserts one applies; the others see the winner's row.
-pub async fn one_of_many_inserts_wins(fixture: &dyn Fixture) {
+pub async fn one_of_many_inserts_wins(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "race"));
     let mut inserts = tokio::task::JoinSet::new();
     for number in 0..32 {
@@ -61,7 +61,7 @@ pub async fn one_of_many_inserts_wins(fixture: &dyn Fixture) {
 }
 
 /// Each applied replace raises the version by one; one that expects another version changes nothing.
-pub async fn versions_rise_and_stale_writes_conflict(fixture: &dyn Fixture) {
+pub async fn versions_rise_and_stale_writes_conflict(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "versions"));
     let missing = store.replace(CONDITIONAL, &key, Version(1), bytes("x"), None).await.expect("an answer");
     assert_eq!(missing, Cas::Conflict(None));
@@ -85,7 +85,7 @@ pub async fn versions_rise_and_stale_writes_conflict(fixture: &dyn Fixture) {
 }
 
 /// Counters raised by read and replace count every success.
-pub async fn concurrent_replaces_lose_no_update(fixture: &dyn Fixture) {
+pub async fn concurrent_replaces_lose_no_update(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "counter"));
     store.insert_new(CONDITIONAL, &key, bytes("0"), None).await.expect("an answer");
     let mut counters = tokio::task::JoinSet::new();
@@ -108,7 +108,7 @@ pub async fn concurrent_replaces_lose_no_update(fixture: &dyn Fixture) {
 }
 
 /// Removing takes the row away; inserting again starts at version 1.
-pub async fn a_removed_row_starts_again(fixture: &dyn Fixture) {
+pub async fn a_removed_row_starts_again(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "removed"));
     assert_eq!(store.remove(CONDITIONAL, &key, Version(1)).await.expect("an answer"), Cas::Conflict(None));
     store.insert_new(CONDITIONAL, &key, bytes("1"), None).await.expect("an answer");
@@ -120,7 +120,7 @@ pub async fn a_removed_row_starts_again(fixture: &dyn Fixture) {
 }
 
 /// Plain writes are decided by their time, not by their order of arrival; a repeated write changes nothing.
-pub async fn the_latest_plain_write_wins(fixture: &dyn Fixture) {
+pub async fn the_latest_plain_write_wins(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "plain"));
     for (value, time, expected) in [("b", 20, "b"), ("a", 10, "b"), ("c", 30, "c"), ("c", 30, "c"), ("b", 20, "c")] {
         store.put(PLAIN, &key, bytes(value), at(time)).await.expect("written");
@@ -130,7 +130,7 @@ pub async fn the_latest_plain_write_wins(fixture: &dyn Fixture) {
 }
 
 /// Two writes of the same time end the same in either order.
-pub async fn equal_times_agree_on_the_larger_value(fixture: &dyn Fixture) {
+pub async fn equal_times_agree_on_the_larger_value(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     for (name, order) in [("up", ["left", "right"]), ("down", ["right", "left"])] {
         let key = key(fixture, name);
@@ -142,7 +142,7 @@ pub async fn equal_times_agree_on_the_larger_value(fixture: &dyn Fixture) {
 }
 
 /// A delete wins over earlier writes, also those that arrive later, and loses to later ones.
-pub async fn a_deleted_row_stays_deleted_for_older_writes(fixture: &dyn Fixture) {
+pub async fn a_deleted_row_stays_deleted_for_older_writes(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "deleted"));
     store.put(PLAIN, &key, bytes("a"), at(10)).await.expect("written");
     store.delete(PLAIN, &key, Timestamp::from_millis(5)).await.expect("an answer");
@@ -157,7 +157,7 @@ pub async fn a_deleted_row_stays_deleted_for_older_writes(fixture: &dyn Fixture)
 }
 
 /// A range is ascending, starts after the given key and ends at the limit; pages fit together.
-pub async fn ranges_are_ordered_and_page(fixture: &dyn Fixture) {
+pub async fn ranges_are_ordered_and_page(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let partition = format!("{}range", fixture.prefix());
     for number in (0..25).rev() {
@@ -179,7 +179,7 @@ pub async fn ranges_are_ordered_and_page(fixture: &dyn Fixture) {
 }
 
 /// Partition keys that begin alike, and equal keys in two tables, stay apart.
-pub async fn partitions_do_not_mix(fixture: &dyn Fixture) {
+pub async fn partitions_do_not_mix(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let prefix = fixture.prefix();
     for (partition, clustering) in [("a", "b"), ("ab", ""), ("a", ""), ("ab", "c"), ("a", "bc")] {
@@ -198,7 +198,7 @@ pub async fn partitions_do_not_mix(fixture: &dyn Fixture) {
 }
 
 /// A scan in small pages meets every row of the table once.
-pub async fn a_scan_meets_each_row_once(fixture: &dyn Fixture) {
+pub async fn a_scan_meets_each_row_once(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let mut expected = BTreeSet::new();
     for number in 0..60 {
@@ -223,7 +223,7 @@ pub async fn a_scan_meets_each_row_once(fixture: &dyn Fixture) {
 }
 
 /// A row is readable until seven days after `expires_at` and goes then; rows without one stay.
-pub async fn rows_stay_until_seven_days_after_expiry(fixture: &dyn Fixture) {
+pub async fn rows_stay_until_seven_days_after_expiry(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let (mortal, plain, eternal) = (key(fixture, "mortal"), key(fixture, "plain"), key(fixture, "eternal"));
     let soon = Some(now().plus(DurationMs::from_secs(60)));
@@ -246,7 +246,7 @@ pub async fn rows_stay_until_seven_days_after_expiry(fixture: &dyn Fixture) {
 }
 
 /// A row whose expiry was moved or taken away goes by the new one.
-pub async fn a_renewed_row_stays(fixture: &dyn Fixture) {
+pub async fn a_renewed_row_stays(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let (later, never) = (key(fixture, "later"), key(fixture, "never"));
     let soon = Some(now().plus(DurationMs::from_secs(60)));
@@ -267,7 +267,7 @@ pub async fn a_renewed_row_stays(fixture: &dyn Fixture) {
 }
 
 /// Writes of the wrong kind, unknown tables and keys beyond 512 bytes are the caller's fault.
-pub async fn misuse_is_refused(fixture: &dyn Fixture) {
+pub async fn misuse_is_refused(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "misuse"));
     let refused =
         |outcome: Result<(), StoreError>| assert!(matches!(outcome, Err(StoreError::Misuse { .. })), "{outcome:?}");
@@ -287,7 +287,7 @@ pub async fn misuse_is_refused(fixture: &dyn Fixture) {
 }
 
 /// A value of 1 MiB, an empty one, and keys of any text come back.
-pub async fn large_values_and_odd_keys_come_back(fixture: &dyn Fixture) {
+pub async fn large_values_and_odd_keys_come_back(fixture: &dyn StoreFixture) {
     let store = tables(fixture).await;
     let large: Bytes = (0..1 << 20).map(|index: u32| (index % 253) as u8).collect::<Vec<_>>().into();
     let long = "x".repeat(512 - fixture.prefix().len());
