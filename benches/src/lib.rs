@@ -60,6 +60,7 @@ impl Service {
             vault: Vault::new(ring.clone()),
             opener: SampleOpener::new(&ring),
             agents: agents.clone(),
+            refresh_agents: None,
             policy: Policy::default(),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
@@ -113,7 +114,7 @@ async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &Can
         metrics: None,
         stop: stop.clone(),
     });
-    tokio::spawn(serve(listener, gateway.router(), stop.clone(), ServeLimits::default()));
+    tokio::spawn(serve(listener, gateway.router(), None, stop.clone(), ServeLimits::default()));
     let tail = stop.clone();
     tokio::spawn(async move { gateway.run_tail(tail).await });
     Ok(url)

@@ -90,7 +90,7 @@ fn agent(
     let sealing = keys::read_sealing_key(&sealing).context(
         "the agent needs the public key that samples are sealed to: the service writes it to <data-dir>/sealing-key",
     )?;
-    let vault = Vault::new(keys::ring(dir, entropy.as_ref())?);
+    let vault = Vault::new(keys::ring(&dir.join(keys::name::KEY_RING), entropy.as_ref())?);
     let topic = Topic::Scans.name("");
     let spool = Spool::open(&dir.join("spool"), topic.clone(), vault, entropy.clone(), SpoolLimits::default());
     Ok(Agent::new(AgentParts {

@@ -41,9 +41,14 @@ pub(crate) struct AgentsFile {
 }
 
 impl AgentsFile {
-    /// The file in `dir`; it need not exist.
-    pub(crate) fn of(dir: &Path) -> Self {
-        Self { path: dir.join("agents.toml"), writing: Mutex::new(()) }
+    /// The file at `path`; it need not exist.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, writing: Mutex::new(()) }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds every agent of the file to `registry`.
@@ -100,7 +105,7 @@ mod tests {
     #[test]
     fn what_is_added_is_known_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let file = AgentsFile::of(dir.path());
+        let file = AgentsFile::at(dir.path().join("agents.toml"));
         let mut registry = AgentRegistry::new();
         file.load(&mut registry).unwrap();
         assert!(registry.is_empty());
@@ -108,7 +113,7 @@ mod tests {
         for id in ["gate-7", "gate-8"] {
             file.add(&id.parse().unwrap(), &key, &[Operation::Verify]).unwrap();
         }
-        AgentsFile::of(dir.path()).load(&mut registry).unwrap();
+        AgentsFile::at(dir.path().join("agents.toml")).load(&mut registry).unwrap();
         let id = "gate-8".parse().unwrap();
         assert!(registry.key(&id) == Some(&key));
         assert!(registry.allows(&id, Operation::Verify) && !registry.allows(&id, Operation::Enrol));
@@ -120,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "[[agent]]\nid = \"gate-7\"\npublic_key = \"AAAA\"\noperations = [\"verify\"]\n";
         std::fs::write(dir.path().join("agents.toml"), text).unwrap();
-        let error = AgentsFile::of(dir.path()).load(&mut AgentRegistry::new()).unwrap_err();
+        let error = AgentsFile::at(dir.path().join("agents.toml")).load(&mut AgentRegistry::new()).unwrap_err();
         assert!(format!("{error:#}").contains("gate-7"), "{error:#}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ridgeline_client::{Client, ClientOptions};
-use ridgeline_ports::EventLog;
+use ridgeline_ports::{EventLog, TopicName};
 use ridgeline_wire::Topic;
 use tokio::time::Instant;
 
@@ -32,11 +32,12 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
     let synthetic = cast.is_synthetic();
     // Kept until the end of the demo, then removed.
     let _temporary = if args.exit { temporary(&mut settings, &args)? } else { None };
-    let mut node = Node::start(&settings).await?;
-    let key = keys::read_secret(&node.api_key_file)?;
-    let client = Client::new(ClientOptions::new(&node.url, Some(key)))?;
+    let mut node = Node::start_all(&settings).await?;
+    let (url, key) = reached(&node)?;
+    let client = Client::new(ClientOptions::new(url, Some(keys::read_secret(key)?)))?;
+    let (log, audit) = (node.log.clone(), Topic::Audit.name(settings.prefix()));
     let told = tokio::select! {
-        told = story(client, node.log.clone(), cast, began) => told,
+        told = story(client, log, &audit, cast, began) => told,
         error = node.broken() => Err(error),
         () = signal.received() => Err(anyhow::anyhow!("interrupted")),
     };
@@ -76,17 +77,30 @@ fn temporary(settings: &mut Settings, args: &DemoArgs) -> anyhow::Result<Option<
     Ok(Some(dir))
 }
 
-async fn story(client: Client, log: Arc<dyn EventLog>, cast: Cast, began: Instant) -> anyhow::Result<Report> {
-    let before = audit_events(log.as_ref()).await?;
+async fn story(
+    client: Client,
+    log: Arc<dyn EventLog>,
+    audit: &TopicName,
+    cast: Cast,
+    began: Instant,
+) -> anyhow::Result<Report> {
+    let before = events(log.as_ref(), audit).await?;
     let (ended, first) = tell(client, cast, began).await?;
     // Each decision's audit event was acknowledged before the decision, so all of them are counted here.
-    let audit_events = audit_events(log.as_ref()).await? - before;
+    let audit_events = events(log.as_ref(), audit).await? - before;
     Ok(Report::new(&ended, audit_events, u64::try_from(first.as_millis()).unwrap_or(u64::MAX)))
 }
 
-/// Events that were ever written to `audit`.
-async fn audit_events(log: &dyn EventLog) -> anyhow::Result<u64> {
-    let ends = log.end_offsets(&Topic::Audit.name("")).await.context("the end of the audit topic")?;
+/// Address and API key file of a demo, which always has both.
+fn reached(node: &Node) -> anyhow::Result<(&str, &Path)> {
+    let url = node.url.as_deref().context("the demo has no HTTP interface")?;
+    let key = node.api_key_file.as_deref().context("the demo needs the first API key: not in profile production")?;
+    Ok((url, key))
+}
+
+/// Records that were ever written to a topic.
+async fn events(log: &dyn EventLog, topic: &TopicName) -> anyhow::Result<u64> {
+    let ends = log.end_offsets(topic).await.context("the end of the audit topic")?;
     Ok(ends.iter().map(|offset| offset.0).sum())
 }
 
@@ -94,7 +108,8 @@ async fn stay(node: Node, settings: &Settings, json: bool, signal: &mut StopSign
     let examples = settings.data_dir.join("demo-images");
     let folder = examples.clone();
     tokio::task::spawn_blocking(move || write_examples(&folder)).await.context("the example images")??;
-    let invitation = invitation(&node.url, &node.admin_url, &node.api_key_file, &examples);
+    let (url, key) = reached(&node)?;
+    let invitation = invitation(url, &node.admin_url, key, &examples);
     // Standard output is one JSON object then, and nothing else.
     if json {
         output::remark(&invitation)

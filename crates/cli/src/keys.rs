@@ -38,10 +38,14 @@ pub(crate) fn private_dir(path: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("cannot make data directory {}", path.display()))
 }
 
-/// The key ring, made if it is missing.
-pub(crate) fn ring(dir: &Path, entropy: &dyn Entropy) -> anyhow::Result<KeyRing> {
-    let path = dir.join(name::KEY_RING);
-    let ring = if path.exists() { keyring::load(&path) } else { keyring::create(&path, entropy) };
+/// The key ring, made if it is missing. Of processes that start at once one makes it, and the others read it.
+pub(crate) fn ring(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<KeyRing> {
+    let made = if path.exists() { None } else { Some(keyring::create(path, entropy)) };
+    let ring = match made {
+        Some(Ok(ring)) => Ok(ring),
+        Some(Err(error)) if !path.exists() => Err(error),
+        _ => keyring::load(path),
+    };
     ring.with_context(|| format!("key ring {}", path.display()))
 }
 
@@ -128,7 +132,7 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Sensitive<String>> {
 pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let write = || -> std::io::Result<()> {
         let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
+        beside.push(format!(".{}.new", std::process::id()));
         let beside = PathBuf::from(beside);
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -160,8 +164,9 @@ mod tests {
         let entropy = &SystemEntropy;
         let first = admin_key(&dir, entropy).unwrap();
         assert_eq!(admin_key(&dir, entropy).unwrap().expose(), first.expose());
-        let ring_text = ring(&dir, entropy).unwrap().to_text();
-        assert_eq!(*ring(&dir, entropy).unwrap().to_text(), *ring_text);
+        let ring_file = dir.join(name::KEY_RING);
+        let ring_text = ring(&ring_file, entropy).unwrap().to_text();
+        assert_eq!(*ring(&ring_file, entropy).unwrap().to_text(), *ring_text);
         let pem = dir.join(name::GATEWAY_KEY);
         let key = signing_key(&pem, entropy).unwrap().verifying_key();
         assert!(signing_key(&pem, entropy).unwrap().verifying_key() == key);

@@ -2,11 +2,17 @@
 #![allow(rustdoc::invalid_html_tags, reason = "the doc comments of arguments are help texts, read on a terminal")]
 
 mod agent;
+mod agents;
 mod agents_file;
 mod args;
+mod backends;
 mod config;
 mod demo;
+mod deploy;
 mod eval;
+mod faults;
+mod guard;
+mod init;
 mod keys;
 mod node;
 mod operator;
@@ -22,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Command, Stream};
+use crate::args::{Args, Command, Role, Stream};
 use crate::config::Settings;
 
 fn main() -> ExitCode {
@@ -41,6 +47,14 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Up(_) => reactor()?.block_on(serve::up(settings)),
         Command::Demo(demo) => reactor()?.block_on(demo::run(settings, demo)),
+        Command::Gateway(_) => reactor()?.block_on(serve::roles(settings, &[Role::Gateway])),
+        Command::Matcher(_) => reactor()?.block_on(serve::roles(settings, &[Role::Matcher])),
+        Command::Gallery(_) => reactor()?.block_on(serve::roles(settings, &[Role::Gallery])),
+        Command::Merger(_) => reactor()?.block_on(serve::roles(settings, &[Role::Merger])),
+        Command::Run(run) => reactor()?.block_on(serve::roles(settings, &run.roles)),
+        Command::Topics(topics) => reactor()?.block_on(deploy::topics(&settings, topics)),
+        Command::Migrate(migrate) => reactor()?.block_on(deploy::migrate(&settings, &migrate)),
+        Command::Init(init) => init::run(&settings, &init),
         Command::Agent(agent) => reactor()?.block_on(agent::run(settings, agent)),
         Command::Synth(synth) => synth::run(&synth),
         Command::Eval(eval) => eval::run(&eval),

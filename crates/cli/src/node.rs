@@ -1,47 +1,44 @@
-//! Everything in one process over one directory: opened, started, watched, stopped in order.
+//! The roles of one process: opened, started, watched, stopped in order.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use parking_lot::RwLock;
+use anyhow::{Context as _, anyhow, bail};
 use ridgeline_agent::{Agent, AgentParts, FolderOptions, FolderReader, LogPublisher, Reader, Spool, SpoolLimits};
 use ridgeline_domain::{AgentId, Operation};
-use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, ServeLimits, serve};
+use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, Ops, ServeLimits, Tls, serve};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog};
-use ridgeline_runtime::{CpuPool, Health, Limits, SystemClock, SystemEntropy};
-use ridgeline_vault::{AgentRegistry, KeyRing, SampleOpener, SigningKey, Vault};
-use ridgeline_wire::row::table;
-use ridgeline_wire::{Topic, Topology};
+use ridgeline_runtime::{CpuPool, Health, Limits, SystemEntropy};
+use ridgeline_vault::{KeyRing, SampleOpener, SigningKey, Vault};
+use ridgeline_wire::Topic;
 use ridgeline_workers::{Platform, run_gallery, run_matcher, run_merger};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents_file::AgentsFile;
-use crate::config::{Folder, Settings};
-use crate::{keys, telemetry};
+use crate::agents::Agents;
+use crate::args::Role;
+use crate::backends::Backends;
+use crate::config::{Folder, Profile, Settings};
+use crate::{faults, keys, telemetry};
 
-/// Topics of an embedded service have no prefix.
-const PREFIX: &str = "";
 /// Longest time for each half of a stop: first callers and readers, then workers. Above the drain limits of both.
 const DRAIN: Duration = Duration::from_secs(12);
 
-/// A running service.
+/// A running process of the service.
 pub(crate) struct Node {
-    /// Address of the HTTP interface.
-    pub(crate) url: String,
+    /// Address of the HTTP interface; `None` without a gateway.
+    pub(crate) url: Option<String>,
     /// Address of metrics and operators.
     pub(crate) admin_url: String,
-    /// File of the first API key.
-    pub(crate) api_key_file: PathBuf,
+    /// File of the first API key, where this process makes one.
+    pub(crate) api_key_file: Option<PathBuf>,
     /// Its log, for those in the same process.
     pub(crate) log: Arc<dyn EventLog>,
-    embedded: Embedded,
+    backends: Backends,
     /// Callers and readers.
     front: Part,
     /// Workers.
@@ -87,97 +84,173 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     cpu: CpuPool,
     health: Health,
-    agents: Arc<RwLock<AgentRegistry>>,
+    agents: Agents,
     ring: KeyRing,
     vault: Vault,
 }
 
 impl Node {
-    /// Starts everything; returns once requests are accepted.
+    /// Starts every role in this process; returns once requests are accepted.
     ///
     /// # Errors
-    /// A port that is taken, a directory that is in use, a key file that is damaged or open to others.
-    pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let (listener, admin_listener) = (bind(settings.listen).await?, bind(settings.admin_listen).await?);
-        let url = format!("http://{}", listener.local_addr()?);
-        let admin_url = format!("http://{}", admin_listener.local_addr()?);
-        let dir = &settings.data_dir;
-        keys::private_dir(dir)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let embedded = open(dir.clone(), clock.clone()).await?;
-        let (log, store) = (embedded.log(), embedded.store());
-        let shared = shared(settings, clock)?;
-        let topics = Topic::ALL.iter().map(|topic| topic.spec(PREFIX, Topology::Embedded));
-        for spec in topics {
-            log.ensure_topic(&spec).await.with_context(|| format!("topic {}", spec.name))?;
+    /// As [`Node::start`].
+    pub(crate) async fn start_all(settings: &Settings) -> anyhow::Result<Self> {
+        Self::start(settings, &[Role::Gateway, Role::Matcher, Role::Gallery, Role::Merger], true).await
+    }
+
+    /// Starts these roles; returns once they run, and with a gateway once requests are accepted. `create` makes topics
+    /// and tables that are missing; otherwise they must be there.
+    ///
+    /// # Errors
+    /// A port that is taken, a directory that is in use, a key file that is damaged or open to others, a log or store that
+    /// cannot be reached or is not ready for this version, and in production whatever would lose data or leak secrets.
+    pub(crate) async fn start(settings: &Settings, roles: &[Role], create: bool) -> anyhow::Result<Self> {
+        let serves = roles.contains(&Role::Gateway);
+        let tls = settings.tls.as_ref().map(|files| Tls::from_files(&files.certificate, &files.key));
+        let tls = tls.transpose().context("[tls] certificate and key")?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let listener = if serves { Some(bind(settings.listen).await?) } else { None };
+        let admin_listener = bind(settings.admin_listen).await?;
+        let url = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        let admin_url = format!("{scheme}://{}", admin_listener.local_addr()?);
+        keys::private_dir(&settings.data_dir)?;
+        let shared = shared(settings)?;
+        let backends = Backends::open(settings, shared.clock.clone(), create).await?;
+        let mut node = Self {
+            url: url.map(|address| format!("{scheme}://{address}")),
+            admin_url,
+            api_key_file: None,
+            log: backends.log(),
+            backends,
+            front: Part::new(),
+            back: Part::new(),
+        };
+        match node.start_parts(settings, roles, &shared, (listener, admin_listener, tls)).await {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                node.stop().await;
+                Err(error)
+            }
         }
-        store.ensure_tables(table::ALL).await.context("tables of the store")?;
-        let now = shared.clock.now();
-        let api_key_file = keys::api_key(dir, store.as_ref(), shared.entropy.as_ref(), now).await?;
+    }
+
+    async fn start_parts(
+        &mut self,
+        settings: &Settings,
+        roles: &[Role],
+        shared: &Shared,
+        listeners: (Option<TcpListener>, TcpListener, Option<Tls>),
+    ) -> anyhow::Result<()> {
+        let (listener, admin_listener, tls) = listeners;
+        // Before the workers: they must know the sources of this process when their first record comes.
+        let gateway = if listener.is_some() { Some(self.gateway(settings, shared).await?) } else { None };
+        let agent = settings.folder.as_ref().filter(|_| gateway.is_some());
+        let agent = agent.map(|folder| folder_agent(settings, shared, folder, self.log.clone())).transpose()?;
+        let (agents, stop) = (shared.agents.clone(), self.back.stop.clone());
+        self.back.tasks.spawn(async move {
+            agents.watch(stop).await;
+            Ok("agents file")
+        });
+        self.start_workers(settings, roles, shared);
+        let ops =
+            Ops { health: shared.health.clone(), metrics: Some(telemetry::metrics()?), stop: self.front.stop.clone() };
+        let admin = gateway.as_ref().map_or_else(|| ops.router(), Gateway::admin_router);
+        self.serve(admin_listener, admin, tls.clone());
+        if let (Some(gateway), Some(listener)) = (gateway, listener) {
+            self.serve(listener, gateway.router(), tls);
+            self.follow(&gateway);
+        }
+        if let Some((agent, reader)) = agent {
+            let stop = self.front.stop.clone();
+            self.front
+                .tasks
+                .spawn(async move { agent.run(vec![reader], stop).await.map(|()| "agent").context("built-in agent") });
+        }
+        Ok(())
+    }
+
+    async fn gateway(&mut self, settings: &Settings, shared: &Shared) -> anyhow::Result<Gateway> {
+        let (dir, store) = (&settings.data_dir, self.backends.store());
+        if settings.profile == Profile::Development {
+            let now = shared.clock.now();
+            let file = keys::api_key(dir, store.as_ref(), shared.entropy.as_ref(), now).await?;
+            self.api_key_file = Some(file);
+        }
         keys::publish_sealing_key(dir, &shared.ring.sealing_key())?;
-
-        let gateway_key = register(&shared, settings, "gateway:local", keys::name::GATEWAY_KEY, Operation::ALL)?;
-        let book = AgentsFile::of(dir);
-        let agent = settings.folder.as_ref().map(|folder| folder_agent(settings, &shared, folder, log.clone()));
-        let agent = agent.transpose()?;
-        book.load(&mut shared.agents.write())?;
-
-        let mut node = Self { url, admin_url, api_key_file, log, embedded, front: Part::new(), back: Part::new() };
-        node.start_workers(settings, &shared);
-        let gateway = Gateway::new(GatewayParts {
-            log: node.log.clone(),
+        let name = format!("gateway:{}", settings.name.as_deref().unwrap_or("local"));
+        let key = own_source(settings, shared, &name, keys::name::GATEWAY_KEY, Operation::ALL)?;
+        let admin_key = match settings.profile {
+            Profile::Development => keys::admin_key(dir, shared.entropy.as_ref())?,
+            Profile::Production => keys::read_secret(&dir.join(keys::name::ADMIN_KEY)).context(INIT)?,
+        };
+        let public_url = settings.public_url.clone().or_else(|| self.url.clone()).unwrap_or_default();
+        Ok(Gateway::new(GatewayParts {
+            log: self.log.clone(),
             store,
             vault: shared.vault.clone(),
-            signer: Signer::new(id("gateway:local")?, gateway_key, shared.ring.sealing_key()),
-            agents: shared.agents.clone(),
-            agent_book: Some(Arc::new(book)),
+            signer: Signer::new(name.parse()?, key, shared.ring.sealing_key()),
+            agents: shared.agents.registry(),
+            agent_book: Some(shared.agents.file()),
             clock: shared.clock.clone(),
             entropy: shared.entropy.clone(),
             cpu: shared.cpu.clone(),
             health: shared.health.clone(),
-            prefix: PREFIX.to_owned(),
+            prefix: settings.prefix().to_owned(),
             limits: GatewayLimits::default(),
-            public_url: settings.public_url.clone().unwrap_or_else(|| node.url.clone()),
-            admin_key: Some(keys::admin_key(dir, shared.entropy.as_ref())?),
+            public_url,
+            admin_key: Some(admin_key),
             metrics: Some(telemetry::metrics()?),
-            stop: node.front.stop.clone(),
-        });
-        node.start_front(&gateway, listener, admin_listener, agent);
-        Ok(node)
+            stop: self.front.stop.clone(),
+        }))
     }
 
-    fn start_workers(&mut self, settings: &Settings, shared: &Shared) {
+    fn start_workers(&mut self, settings: &Settings, roles: &[Role], shared: &Shared) {
+        let agents = shared.agents.clone();
         let platform = Arc::new(Platform {
             log: self.log.clone(),
-            store: self.embedded.store(),
+            store: self.backends.store(),
             vault: shared.vault.clone(),
             opener: SampleOpener::new(&shared.ring),
-            agents: shared.agents.clone(),
+            agents: shared.agents.registry(),
+            refresh_agents: Some(Arc::new(move || agents.refresh())),
             policy: settings.policy.clone(),
             clock: shared.clock.clone(),
             entropy: shared.entropy.clone(),
             cpu: shared.cpu.clone(),
-            prefix: PREFIX.to_owned(),
+            prefix: settings.prefix().to_owned(),
             health: shared.health.clone(),
             limits: Limits::default(),
         });
-        let (tasks, stop) = (&mut self.back.tasks, &self.back.stop);
-        let (p, s) = (platform.clone(), stop.clone());
-        tasks.spawn(async move { run_matcher(p, "local", s).await.map(|()| "matcher").context("matcher") });
-        let (p, s) = (platform.clone(), stop.clone());
-        tasks.spawn(async move { run_gallery(p, "local", s).await.map(|()| "gallery").context("gallery shard") });
-        let (p, s) = (platform, stop.clone());
-        tasks.spawn(async move { run_merger(p, "local", s).await.map(|()| "merger").context("merger") });
+        let member = member(settings);
+        for role in roles {
+            let (p, stop, member) = (platform.clone(), self.back.stop.clone(), member.clone());
+            match role {
+                Role::Gateway => continue,
+                Role::Matcher => self
+                    .back
+                    .tasks
+                    .spawn(async move { run_matcher(p, &member, stop).await.map(|()| "matcher").context("matcher") }),
+                Role::Gallery => self.back.tasks.spawn(async move {
+                    run_gallery(p, &member, stop).await.map(|()| "gallery").context("gallery shard")
+                }),
+                Role::Merger => self
+                    .back
+                    .tasks
+                    .spawn(async move { run_merger(p, &member, stop).await.map(|()| "merger").context("merger") }),
+            };
+        }
     }
 
-    fn start_front(
-        &mut self,
-        gateway: &Gateway,
-        listener: TcpListener,
-        admin_listener: TcpListener,
-        agent: Option<(Agent, Box<dyn Reader>)>,
-    ) {
-        // Refusals and wake-ups go on until the workers have ended: callers drain meanwhile.
+    fn serve(&mut self, listener: TcpListener, router: ridgeline_gateway::Router, tls: Option<Tls>) {
+        let stop = self.front.stop.clone();
+        self.front.tasks.spawn(async move {
+            serve(listener, router, tls, stop, ServeLimits::default()).await;
+            Ok("HTTP")
+        });
+    }
+
+    /// Refusals and wake-ups go on until the workers have ended: callers drain meanwhile.
+    fn follow(&mut self, gateway: &Gateway) {
         let (g, s) = (gateway.clone(), self.back.stop.clone());
         self.back.tasks.spawn(async move {
             g.run_tail(s).await;
@@ -188,19 +261,6 @@ impl Node {
             g.run_refusals(s).await;
             Ok("refusals")
         });
-        for (listener, router) in [(listener, gateway.router()), (admin_listener, gateway.admin_router())] {
-            let stop = self.front.stop.clone();
-            self.front.tasks.spawn(async move {
-                serve(listener, router, stop, ServeLimits::default()).await;
-                Ok("HTTP")
-            });
-        }
-        if let Some((agent, reader)) = agent {
-            let stop = self.front.stop.clone();
-            self.front
-                .tasks
-                .spawn(async move { agent.run(vec![reader], stop).await.map(|()| "agent").context("built-in agent") });
-        }
     }
 
     /// Waits until a part ends by itself, which none should.
@@ -220,7 +280,22 @@ impl Node {
     pub(crate) async fn stop(mut self) {
         self.front.end().await;
         self.back.end().await;
-        self.embedded.shutdown().await;
+        self.backends.close().await;
+    }
+}
+
+/// What is missing in production until somebody makes it.
+const INIT: &str = "in production keys are made by `ridgeline init`, never by a start";
+
+/// The name under which this process joins groups. Without a chosen one each start is a new member.
+fn member(settings: &Settings) -> String {
+    match (&settings.name, &settings.cluster) {
+        (Some(name), _) => name.clone(),
+        (None, None) => "local".to_owned(),
+        (None, Some(_)) => {
+            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            format!("{host}-{}", std::process::id())
+        }
     }
 }
 
@@ -231,40 +306,51 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn open(dir: PathBuf, clock: Arc<dyn Clock>) -> anyhow::Result<Embedded> {
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, EmbeddedOptions::new(clock))).await?;
-    opened.context("cannot open the data directory")
-}
-
-fn shared(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Shared> {
+fn shared(settings: &Settings) -> anyhow::Result<Shared> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let ring = keys::ring(&settings.data_dir, entropy.as_ref())?;
+    let ring = settings.key_ring();
+    if settings.profile == Profile::Production && !ring.exists() {
+        bail!("key ring {} does not exist; {INIT}", ring.display());
+    }
+    let ring = keys::ring(&ring, entropy.as_ref())?;
     let cpu = settings.cpu_threads.map_or_else(CpuPool::with_default_threads, CpuPool::new);
     Ok(Shared {
-        clock,
+        clock: faults::clock()?,
         entropy,
         cpu: cpu.context("threads for computations")?,
         health: Health::new(),
-        agents: Arc::new(RwLock::new(AgentRegistry::new())),
+        agents: Agents::open(settings.agents_file())?,
         vault: Vault::new(ring.clone()),
         ring,
     })
 }
 
-fn id(text: &str) -> anyhow::Result<AgentId> {
-    Ok(text.parse()?)
-}
-
-/// Makes one of the service's own sources known and returns its key.
-fn register(
-    shared: &Shared,
+/// Makes one of the process's own sources known to those who verify its records, and returns its key.
+fn own_source(
     settings: &Settings,
+    shared: &Shared,
     name: &str,
     file: &str,
     operations: &[Operation],
 ) -> anyhow::Result<SigningKey> {
-    let key = keys::signing_key(&settings.data_dir.join(file), shared.entropy.as_ref())?;
-    shared.agents.write().insert(id(name)?, key.verifying_key(), operations.iter().copied())?;
+    let (id, path): (AgentId, _) = (name.parse()?, settings.data_dir.join(file));
+    if settings.profile == Profile::Production {
+        if !path.exists() {
+            bail!("signing key {} does not exist; {INIT}", path.display());
+        }
+        let key = keys::signing_key(&path, shared.entropy.as_ref())?;
+        if !shared.agents.knows(&id, &key.verifying_key())? {
+            let agents = settings.agents_file();
+            bail!("agents file {} does not know {id}; {INIT}", agents.display());
+        }
+        return Ok(key);
+    }
+    let key = keys::signing_key(&path, shared.entropy.as_ref())?;
+    match settings.cluster {
+        // The workers may be other processes.
+        Some(_) => shared.agents.publish(&id, &key.verifying_key(), operations)?,
+        None => shared.agents.add_own(id, key.verifying_key(), operations)?,
+    }
     Ok(key)
 }
 
@@ -275,12 +361,13 @@ fn folder_agent(
     folder: &Folder,
     log: Arc<dyn EventLog>,
 ) -> anyhow::Result<(Agent, Box<dyn Reader>)> {
-    let key = register(shared, settings, "agent:local", keys::name::AGENT_KEY, &[folder.operation])?;
+    let name = format!("agent:{}", settings.name.as_deref().unwrap_or("local"));
+    let key = own_source(settings, shared, &name, keys::name::AGENT_KEY, &[folder.operation])?;
     let mut options = FolderOptions::new(folder.path.clone(), folder.operation);
     options.dpi = folder.dpi;
     let reader = FolderReader::open("folder".parse()?, options, shared.clock.clone(), shared.entropy.clone());
     let reader: Box<dyn Reader> = Box::new(reader.context("the folder to watch")?);
-    let topic = Topic::Scans.name(PREFIX);
+    let topic = Topic::Scans.name(settings.prefix());
     let spool = Spool::open(
         &settings.data_dir.join("spool"),
         topic.clone(),
@@ -289,7 +376,7 @@ fn folder_agent(
         SpoolLimits::default(),
     );
     let agent = Agent::new(AgentParts {
-        signer: Signer::new(id("agent:local")?, key, shared.ring.sealing_key()),
+        signer: Signer::new(name.parse()?, key, shared.ring.sealing_key()),
         topic,
         spool: spool.context("the agent's spool")?,
         publisher: Arc::new(LogPublisher(log)),

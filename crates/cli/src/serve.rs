@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::args::Role;
 use crate::config::Settings;
 use crate::node::Node;
 use crate::{output, telemetry};
@@ -19,17 +20,53 @@ const EXIT_AT_ONCE: i32 = 130;
 pub(crate) async fn up(settings: Settings) -> anyhow::Result<ExitCode> {
     telemetry::log(&settings, "info")?;
     let mut stop = StopSignal::new()?;
-    let node = Node::start(&settings).await?;
-    output::line(&format!("Ridgeline is up: {}", node.url));
-    output::line(&format!("  API key file   {}", node.api_key_file.display()));
-    output::line(&format!("  documentation  {}/docs", node.url));
-    output::line(&format!("  health         {}/health", node.url));
-    output::line(&format!("  metrics        {}/metrics", node.admin_url));
+    let node = Node::start_all(&settings).await?;
+    tell("Ridgeline is up", &node);
     if let Some(folder) = &settings.folder {
         output::line(&format!("  watching       {} ({})", folder.path.display(), folder.operation));
     }
     output::line("Stop with Ctrl-C.");
     until_stopped(node, &mut stop).await
+}
+
+/// Runs these roles over Kafka and a store, says where, and serves until told to stop.
+///
+/// # Errors
+/// As [`up`]; also without a log and a store that other processes can reach.
+pub(crate) async fn roles(settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
+    telemetry::log(&settings, "info")?;
+    if settings.cluster.is_none() {
+        bail!(
+            "a role of its own needs a log and a store that others reach: name --kafka and --cql, or a file with [kafka] \
+             and [cql] by --config. `ridgeline up` runs everything in one process without them"
+        );
+    }
+    let mut roles = roles.to_vec();
+    roles.sort_unstable();
+    roles.dedup();
+    let mut stop = StopSignal::new()?;
+    let node = Node::start(&settings, &roles, false).await?;
+    let names: Vec<_> = roles.iter().map(Role::name).collect();
+    tell(&format!("Ridgeline {} is up", names.join(", ")), &node);
+    output::line("Stop with Ctrl-C.");
+    until_stopped(node, &mut stop).await
+}
+
+/// Where a process is reached.
+fn tell(what: &str, node: &Node) {
+    match &node.url {
+        Some(url) => output::line(&format!("{what}: {url}")),
+        None => output::line(&format!("{what}.")),
+    }
+    if let Some(file) = &node.api_key_file {
+        output::line(&format!("  API key file   {}", file.display()));
+    }
+    if let Some(url) = &node.url {
+        output::line(&format!("  documentation  {url}/docs"));
+    }
+    let health = node.url.as_ref().unwrap_or(&node.admin_url);
+    output::line(&format!("  health         {health}/health"));
+    output::line(&format!("  metrics        {}/metrics", node.admin_url));
 }
 
 /// Serves until a signal, then stops in order.

@@ -2,7 +2,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Extract};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ridgeline_domain::{AgentId, ErrorCode, Operation, Permission};
@@ -35,14 +35,6 @@ pub(crate) async fn guard(Extract(state): Extract<State>, request: Request, next
         (Some(given), Some(right)) if bool::from(given.as_slice().ct_eq(right.as_slice())) => next.run(request).await,
         _ => Problem::new(ErrorCode::Unauthenticated, "send the admin key in the header X-Admin-Key").into_response(),
     }
-}
-
-/// `GET /metrics`
-pub(crate) async fn metrics(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    let handle = state.parts.metrics.as_ref().ok_or_else(Problem::not_found)?;
-    handle.run_upkeep();
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Ok(([(header::CONTENT_TYPE, kind)], handle.render()).into_response())
 }
 
 #[derive(Serialize)]

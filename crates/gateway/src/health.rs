@@ -3,10 +3,11 @@
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::Response;
-use ridgeline_runtime::HealthState;
+use ridgeline_runtime::{Health, HealthState};
 use serde_json::{Map, Value, json};
 
-use crate::gateway::{Shared, State};
+use crate::gateway::State;
+use crate::ops::Ops;
 use crate::scan::json_response;
 
 /// Readers register under this prefix.
@@ -14,12 +15,12 @@ const READER_PREFIX: &str = "reader:";
 
 /// `GET /health`: states only; the reasons are for operators.
 pub(crate) async fn public(Extract(state): Extract<State>) -> Response {
-    report(&state, false)
+    report(&state.parts.health, false)
 }
 
 /// `GET /health` on the admin port: with reasons.
-pub(crate) async fn with_reasons(Extract(state): Extract<State>) -> Response {
-    report(&state, true)
+pub(crate) async fn with_reasons(Extract(ops): Extract<Ops>) -> Response {
+    report(&ops.health, true)
 }
 
 /// `GET /health/live`: the process answers.
@@ -29,18 +30,27 @@ pub(crate) async fn live() -> Response {
 
 /// `GET /health/ready`: requests are accepted; 503 while a component does not work.
 pub(crate) async fn ready(Extract(state): Extract<State>) -> Response {
-    if state.parts.stop.is_cancelled() {
+    readiness(&state.parts.health, state.parts.stop.is_cancelled())
+}
+
+/// `GET /health/ready` on the admin port.
+pub(crate) async fn role_ready(Extract(ops): Extract<Ops>) -> Response {
+    readiness(&ops.health, ops.stop.is_cancelled())
+}
+
+fn readiness(health: &Health, stopping: bool) -> Response {
+    if stopping {
         return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "stopping" }));
     }
-    match state.parts.health.overall() {
+    match health.overall() {
         HealthState::Unhealthy => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not_ready" })),
         HealthState::Healthy | HealthState::Degraded => json_response(StatusCode::OK, &json!({ "status": "ready" })),
     }
 }
 
-fn report(shared: &Shared, reasons: bool) -> Response {
-    let overall = shared.parts.health.overall();
-    let parts = shared.parts.health.snapshot();
+fn report(health: &Health, reasons: bool) -> Response {
+    let overall = health.overall();
+    let parts = health.snapshot();
     let readers = parts.iter().filter(|part| part.name.starts_with(READER_PREFIX)).count();
     let components: Map<String, Value> = parts
         .iter()

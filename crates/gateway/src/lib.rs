@@ -17,6 +17,7 @@ mod gateway;
 mod health;
 mod layer;
 mod openapi;
+mod ops;
 mod problem;
 mod refusals;
 mod registry;
@@ -27,6 +28,8 @@ mod subject;
 mod tail;
 mod text;
 
+pub use axum::Router;
 pub use gateway::{AgentBook, Gateway, GatewayLimits, GatewayParts};
 pub use openapi::document as openapi_document;
-pub use serve::{ServeLimits, serve};
+pub use ops::Ops;
+pub use serve::{ServeLimits, Tls, TlsError, serve};

@@ -6,6 +6,7 @@ use axum::routing::{delete, get, post};
 use ridgeline_domain::ErrorCode;
 
 use crate::gateway::State;
+use crate::ops::Ops;
 use crate::problem::Problem;
 use crate::{admin, agent, docs, health, layer, registry, scan, subject, tail};
 
@@ -37,13 +38,9 @@ pub(crate) fn admin(state: &State) -> Router {
         .route("/admin/keys/{id}", delete(admin::revoke_key))
         .route("/admin/agents", get(admin::list_agents).post(admin::add_agent))
         .route_layer(from_fn_with_state(state.clone(), admin::guard));
-    let router = Router::new()
-        .route("/metrics", get(admin::metrics))
-        .route("/health", get(health::with_reasons))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .merge(guarded);
-    finish(router, state)
+    let parts = &state.parts;
+    let ops = Ops { health: parts.health.clone(), metrics: parts.metrics.clone(), stop: parts.stop.clone() };
+    finish(guarded.merge(ops.routes()), state)
 }
 
 /// Fallbacks and the outermost layer. No CORS headers: browsers of other origins have no business here.

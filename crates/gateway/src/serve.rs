@@ -1,16 +1,22 @@
 //! Serves a router on a listener: bounded in connections, in header size and time, and stopped gracefully.
 
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use openssl::error::ErrorStack;
+use openssl::ssl::{AlpnError, Ssl, SslAcceptor, SslFiletype, SslMethod, select_next_proto};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
 /// Limits of a listener.
@@ -26,6 +32,8 @@ pub struct ServeLimits {
     pub streams_per_connection_max: u32,
     /// How long requests in work may take after a stop. Default 10 s.
     pub drain: Duration,
+    /// Longest time for a TLS handshake. Default 10 s.
+    pub handshake: Duration,
 }
 
 impl Default for ServeLimits {
@@ -36,12 +44,63 @@ impl Default for ServeLimits {
             header_bytes_max: 64 << 10,
             streams_per_connection_max: 256,
             drain: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
         }
     }
 }
 
+/// Certificate and private key of a listener.
+#[derive(Clone)]
+pub struct Tls(Arc<SslAcceptor>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// Why certificate or key cannot be used. Says nothing of the key.
+#[derive(Debug, thiserror::Error)]
+#[error("certificate and key cannot be used together, or one of them is no PEM file")]
+pub struct TlsError(#[source] ErrorStack);
+
+impl Tls {
+    /// From PEM files: the certificate followed by those of its issuers, and its private key. TLS 1.2 and 1.3.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a key of another certificate.
+    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let build = || -> Result<SslAcceptor, ErrorStack> {
+            let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+            acceptor.set_certificate_chain_file(certificate)?;
+            acceptor.set_private_key_file(key, SslFiletype::PEM)?;
+            acceptor.check_private_key()?;
+            // HTTP/2 where the client can: its list is in the order of its wishes.
+            acceptor.set_alpn_select_callback(|_, offered| {
+                select_next_proto(b"\x02h2\x08http/1.1", offered).ok_or(AlpnError::NOACK)
+            });
+            Ok(acceptor.build())
+        };
+        build().map(|acceptor| Self(Arc::new(acceptor))).map_err(TlsError)
+    }
+
+    /// Shakes hands with a client.
+    async fn accept(&self, stream: TcpStream) -> Result<SslStream<TcpStream>, openssl::ssl::Error> {
+        let ssl = Ssl::new(self.0.context())?;
+        let mut stream = SslStream::new(ssl, stream)?;
+        Pin::new(&mut stream).accept().await?;
+        Ok(stream)
+    }
+}
+
 /// Serves until `stop`, then finishes what is in work, at most for the drain time.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, limits: ServeLimits) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    limits: ServeLimits,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let builder = builder(&limits);
     let graceful = GracefulShutdown::new();
@@ -63,19 +122,38 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         // Answers are small and complete; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let connection = Connection { builder: builder.clone(), router: router.clone(), watcher: graceful.watcher() };
+        let (tls, handshake) = (tls.clone(), limits.handshake);
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "connection ended");
+            let Some(tls) = tls else { return connection.serve(stream).await };
+            match timeout(handshake, tls.accept(stream)).await {
+                Ok(Ok(stream)) => connection.serve(stream).await,
+                Ok(Err(error)) => tracing::debug!(error = %error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
             }
         });
     }
     drop(listener);
     if timeout(limits.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in work were cut off by the drain limit");
+    }
+}
+
+/// What a connection is served with.
+struct Connection {
+    builder: Builder<TokioExecutor>,
+    router: Router,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(self.router);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(error = %error, "connection ended");
+        }
     }
 }
 

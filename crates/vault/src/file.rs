@@ -64,11 +64,11 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), VaultError> {
     })
 }
 
-/// Writes and syncs `<name>.new` next to `path`.
+/// Writes and syncs `<name>.<process>.new` next to `path`: processes that start at once do not write into each other's file.
 fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no file name"))?;
     let mut beside_name = OsString::from(name);
-    beside_name.push(".new");
+    beside_name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(beside_name);
     match std::fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

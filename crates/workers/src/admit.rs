@@ -1,6 +1,6 @@
 //! The first look at a record of `scans`: is it ours, is it signed, may it be opened.
 
-use ridgeline_domain::{ErrorCode, Operation, ReaderId, RequestId, Sensitive, SubjectId, Timestamp};
+use ridgeline_domain::{AgentId, ErrorCode, Operation, ReaderId, RequestId, Sensitive, SubjectId, Timestamp};
 use ridgeline_ports::Record;
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
@@ -60,6 +60,7 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
     };
     let reader: Option<ReaderId> = scan.reader.clone();
     let signature = ScanSignature::new(&binding, reader, sealed_digest(scan.sealed_parts()));
+    refresh_for(platform, &scan.agent);
     let agents = platform.agents.read();
     agents.verify(&signature, &scan.agent_signature).map_err(|error| match error {
         VaultError::UnknownAgent => StepError::poison(ErrorCode::AgentUnknown, "the agent is not registered"),
@@ -68,6 +69,14 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
     let granted = agents.allows(&scan.agent, scan.operation);
     drop(agents);
     Ok(Admitted { scan, binding, granted, accepted_at: record.append_time })
+}
+
+/// An agent may have been registered through another process a moment ago.
+fn refresh_for(platform: &Platform, agent: &AgentId) {
+    let unknown = platform.agents.read().key(agent).is_none();
+    if let Some(refresh) = platform.refresh_agents.as_ref().filter(|_| unknown) {
+        refresh();
+    }
 }
 
 /// The key a scan must lie under: everything about one subject in one lane; what is about nobody yet under its own id.

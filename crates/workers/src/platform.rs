@@ -32,6 +32,8 @@ pub struct Platform {
     pub opener: SampleOpener,
     /// Who may sign scans.
     pub agents: Arc<RwLock<AgentRegistry>>,
+    /// Reads the registry's source again, for an agent that is not known (yet); returns at once if nothing changed.
+    pub refresh_agents: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The rules of the deployment.
     pub policy: Policy,
     /// Wall clock, for `decided_at` and timers.

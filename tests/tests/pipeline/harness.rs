@@ -95,6 +95,7 @@ impl Pipeline {
             vault: vault.clone(),
             opener: SampleOpener::new(&site.ring),
             agents: Arc::new(RwLock::new(agents)),
+            refresh_agents: None,
             policy: Policy::default(),
             clock,
             entropy: Arc::new(SystemEntropy),

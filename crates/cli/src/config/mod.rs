@@ -1,5 +1,9 @@
 //! Configuration: command line, then file, then defaults; read once, into plain structs.
 
+mod cluster;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -7,7 +11,10 @@ use anyhow::{Context as _, bail};
 use ridgeline_domain::{Confidence, Operation, Policy, QualityThresholds};
 use serde::Deserialize;
 
-use crate::args::{Args, Command, Global, LogFormat, ServeArgs};
+use crate::args::{Args, ClusterArgs, Command, Global, LogFormat, ServeArgs};
+use crate::keys;
+
+pub(crate) use cluster::{Cluster, CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, Tuning};
 
 /// A configuration file is written by people.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -15,7 +22,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Everything that was configured.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
-    /// Where log, store and keys live.
+    /// What is forgiven.
+    pub(crate) profile: Profile,
+    /// Of this process among the others: member of groups, `gateway:<name>`.
+    pub(crate) name: Option<String>,
+    /// Where keys live, and in one process also log and store.
     pub(crate) data_dir: PathBuf,
     /// Whether somebody chose it.
     pub(crate) data_dir_given: bool,
@@ -37,6 +48,53 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     /// A folder to watch.
     pub(crate) folder: Option<Folder>,
+    /// Where keys and agents are, if not in the data directory.
+    pub(crate) keys: KeyFiles,
+    /// Certificate and key of the listeners.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Log and store outside this process.
+    pub(crate) cluster: Option<Cluster>,
+}
+
+/// What is forgiven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// One copy of everything is enough, keys are made where they are missing.
+    #[default]
+    Development,
+    /// What would lose data or leak secrets keeps the process from starting.
+    Production,
+}
+
+impl Profile {
+    /// Copies of partitions and rows, unless somebody chose.
+    pub(crate) const fn copies(self) -> u16 {
+        match self {
+            Self::Development => 1,
+            Self::Production => 3,
+        }
+    }
+}
+
+/// Files that all processes of a deployment share.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct KeyFiles {
+    /// The key ring.
+    pub(crate) ring: Option<PathBuf>,
+    /// `agents.toml`.
+    pub(crate) agents: Option<PathBuf>,
+}
+
+/// PEM files of the HTTP listeners.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsFiles {
+    /// Certificate, then those of its issuers.
+    pub(crate) certificate: PathBuf,
+    /// Private key.
+    pub(crate) key: PathBuf,
 }
 
 /// The built-in agent's folder.
@@ -53,6 +111,8 @@ pub(crate) struct Folder {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    profile: Profile,
+    name: Option<String>,
     data_dir: Option<PathBuf>,
     listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
@@ -62,6 +122,11 @@ struct File {
     log: LogFile,
     policy: PolicyFile,
     folder: Option<FolderFile>,
+    keys: KeyFiles,
+    tls: Option<TlsFiles>,
+    kafka: Option<cluster::KafkaFile>,
+    cql: Option<cluster::CqlFile>,
+    registry: Option<cluster::RegistryFile>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,16 +171,13 @@ impl Settings {
             Some(path) => parse(&read(path)?).with_context(|| format!("configuration file {}", path.display()))?,
             None => File::default(),
         };
-        let default = ServeArgs::default();
-        let serve = match &args.command {
-            Command::Up(serve) => serve,
-            Command::Demo(demo) => &demo.serve,
-            _ => &default,
-        };
-        Self::merge(&args.global, serve, file)
+        Self::merge(&args.global, &args.command, file)
     }
 
-    fn merge(global: &Global, serve: &ServeArgs, file: File) -> anyhow::Result<Self> {
+    fn merge(global: &Global, command: &Command, file: File) -> anyhow::Result<Self> {
+        let (serve, cluster) = (serve_args(command), cluster_args(command));
+        let sections = cluster::Sections { kafka: file.kafka, cql: file.cql, registry: file.registry };
+        let cluster = cluster::cluster(sections, &cluster, file.profile)?;
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let given = global.data_dir.clone().or(file.data_dir);
         let folder = match (&serve.folder, file.folder) {
@@ -126,6 +188,11 @@ impl Settings {
         let folder =
             folder.map(|folder| Folder { operation: serve.folder_operation.unwrap_or(folder.operation), ..folder });
         let settings = Self {
+            profile: file.profile,
+            name: global.name.clone().or(file.name),
+            keys: file.keys,
+            tls: file.tls,
+            cluster,
             data_dir_given: given.is_some(),
             data_dir: given.unwrap_or_else(|| PathBuf::from("ridgeline-data")),
             listen: serve.listen.or(file.listen).unwrap_or(loopback(8080)),
@@ -147,14 +214,56 @@ impl Settings {
             bail!("cpu_threads must lie between 1 and 1024");
         }
         for (what, address) in [("--listen", self.listen), ("--admin-listen", self.admin_listen)] {
-            if !address.ip().is_loopback() && !self.danger_plain_http {
+            if !address.ip().is_loopback() && !self.danger_plain_http && self.tls.is_none() {
                 bail!(
-                    "{what} {address} can be reached by others, and this service speaks plain HTTP: biometrics and keys \
-                     would travel in clear. Listen on 127.0.0.1 behind a proxy that adds TLS, or say --danger-plain-http"
+                    "{what} {address} can be reached by others over plain HTTP: biometrics and keys would travel in \
+                     clear. Name [tls] certificate and key, listen on 127.0.0.1 behind a proxy that adds TLS, or say \
+                     --danger-plain-http"
                 );
             }
         }
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if self.name.as_ref().is_some_and(|name| !(1..=60).contains(&name.len()) || !name.bytes().all(valid)) {
+            bail!("name must have between 1 and 60 characters of A-Z a-z 0-9 . _ -");
+        }
         Ok(())
+    }
+
+    /// The key ring's file.
+    pub(crate) fn key_ring(&self) -> PathBuf {
+        self.keys.ring.clone().unwrap_or_else(|| self.data_dir.join(keys::name::KEY_RING))
+    }
+
+    /// The agents' file.
+    pub(crate) fn agents_file(&self) -> PathBuf {
+        self.keys.agents.clone().unwrap_or_else(|| self.data_dir.join("agents.toml"))
+    }
+
+    /// Prefix of topics and groups.
+    pub(crate) fn prefix(&self) -> &str {
+        self.cluster.as_ref().map_or("", |cluster| &cluster.kafka.prefix)
+    }
+}
+
+/// Options of a listening process; defaults for the other commands.
+fn serve_args(command: &Command) -> ServeArgs {
+    match command {
+        Command::Up(serve) => serve.clone(),
+        Command::Demo(demo) => demo.serve.clone(),
+        Command::Gateway(role) | Command::Matcher(role) | Command::Gallery(role) | Command::Merger(role) => {
+            role.serve.clone()
+        }
+        Command::Run(run) => run.role.serve.clone(),
+        _ => ServeArgs::default(),
+    }
+}
+
+fn cluster_args(command: &Command) -> ClusterArgs {
+    match command {
+        Command::Agent(agent) => agent.cluster.clone(),
+        Command::Topics(topics) => topics.cluster.clone(),
+        Command::Migrate(migrate) => migrate.cluster.clone(),
+        other => serve_args(other).cluster,
     }
 }
 
@@ -209,75 +318,4 @@ fn thresholds(name: &str, file: QualityFile) -> anyhow::Result<QualityThresholds
         bail!("policy.{name} must have minimum <= recommended <= excellent <= 100");
     }
     Ok(QualityThresholds { minimum, recommended, excellent })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    fn settings(line: &str, file: &str) -> anyhow::Result<Settings> {
-        let args = Args::try_parse_from(line.split(' '))?;
-        let default = ServeArgs::default();
-        let serve = if let Command::Up(serve) = &args.command { serve } else { &default };
-        Settings::merge(&args.global, serve, parse(file)?)
-    }
-
-    #[test]
-    fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
-        let file =
-            "data_dir = \"/d\"\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:2\"\n[log]\nformat = \"json\"";
-        let settings = settings("ridgeline --data-dir here up --listen 127.0.0.1:3", file).unwrap();
-        assert_eq!(settings.data_dir, PathBuf::from("here"));
-        assert_eq!((settings.listen.port(), settings.admin_listen.port()), (3, 2));
-        assert_eq!(settings.log_format, LogFormat::Json);
-        let plain = super::tests::settings("ridgeline up", "").unwrap();
-        assert_eq!((plain.listen.to_string(), plain.data_dir_given), ("127.0.0.1:8080".to_owned(), false));
-        assert_eq!(plain.policy, Policy::default());
-    }
-
-    #[test]
-    fn a_listener_in_the_open_needs_a_word() {
-        let error = settings("ridgeline up --listen 0.0.0.0:8080", "").unwrap_err().to_string();
-        assert!(error.contains("--danger-plain-http"), "{error}");
-        assert!(settings("ridgeline up", "admin_listen = \"[::]:9\"").is_err());
-        assert!(settings("ridgeline up --listen 0.0.0.0:8080 --danger-plain-http", "").is_ok());
-        assert!(settings("ridgeline up --listen [::1]:8080", "").is_ok());
-    }
-
-    #[test]
-    fn the_policy_is_read_and_its_ranges_hold() {
-        let file = "[policy]\naccept = 80\nprobe_quality = { minimum = 10, recommended = 20, excellent = 30 }";
-        let policy = settings("ridgeline up", file).unwrap().policy;
-        assert!((policy.accept.get() - 80.0).abs() < 1e-9);
-        assert_eq!(policy.required_quality(Operation::Verify, true), 20);
-        for wrong in [
-            "[policy]\naccept = 101",
-            "[policy]\nacept = 80",
-            "[policy]\nenrol_quality = { minimum = 50, recommended = 20, excellent = 30 }",
-            "port = 8080",
-            "cpu_threads = 0",
-            "[folder]\npath = \"x\"\noperation = \"purge\"",
-            "[folder]\npath = \"x\"\ndpi = 7",
-            "[log]\nformat = \"xml\"",
-        ] {
-            assert!(settings("ridgeline up", wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn unknown_keys_are_named() {
-        let error = format!("{:#}", settings("ridgeline up", "lissten = \"127.0.0.1:1\"").unwrap_err());
-        assert!(error.contains("lissten"), "{error}");
-    }
-
-    #[test]
-    fn the_folder_comes_from_either_side() {
-        let file = "[folder]\npath = \"inbox\"\noperation = \"identify\"\ndpi = 500";
-        let of_file = settings("ridgeline up", file).unwrap().folder.unwrap();
-        assert_eq!((of_file.operation, of_file.dpi), (Operation::Identify, Some(500)));
-        let of_line = settings("ridgeline up --folder other --folder-operation enrol", file).unwrap().folder.unwrap();
-        assert_eq!((of_line.path, of_line.operation), (PathBuf::from("other"), Operation::Enrol));
-    }
 }

@@ -1,10 +1,15 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, SubjectId};
+
+mod service;
+
+pub(crate) use service::{
+    AclArgs, ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, ServeArgs, TopicsArgs, TopicsCommand,
+};
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
 ///
@@ -28,6 +33,9 @@ pub(crate) struct Global {
     /// Configuration file (TOML); what the command line says comes first
     #[arg(long, global = true, value_name = "FILE", env = "RIDGELINE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// Name of this process among the others of a deployment; keep it over restarts
+    #[arg(long, global = true, value_name = "NAME", env = "RIDGELINE_NAME")]
+    pub(crate) name: Option<String>,
     /// Log lines on standard error as text or as JSON [default: text]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -53,8 +61,24 @@ pub(crate) enum Command {
     Up(ServeArgs),
     /// Start the service and tell a story with synthetic (or your) fingerprints, then stay up
     Demo(DemoArgs),
-    /// Run a capture agent that hands its scans to a running service
+    /// Run the HTTP layer alone, over Kafka and Cassandra or ScyllaDB
+    Gateway(RoleArgs),
+    /// Run a matcher: enrols, verifies, extracts, starts searches
+    Matcher(RoleArgs),
+    /// Run a gallery shard: searches the partitions of the gallery it owns
+    Gallery(RoleArgs),
+    /// Run a merger: joins what the shards found
+    Merger(RoleArgs),
+    /// Run several roles in one process
+    Run(RunArgs),
+    /// Run a capture agent that hands its scans to a running service, or to Kafka
     Agent(AgentArgs),
+    /// Compare the topics of a Kafka cluster with those this version needs, and make the difference
+    Topics(TopicsArgs),
+    /// Bring the tables of the store to this version
+    Migrate(MigrateArgs),
+    /// Make the keys of a deployment, and tell the others about a gateway
+    Init(InitArgs),
     /// Write synthetic fingerprints
     Synth(SynthArgs),
     /// Measure the engine on a set of images: scores and timings as CSV
@@ -77,30 +101,6 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// List and register capture agents (admin port)
     Agents(AgentsArgs),
-}
-
-/// Options of a service.
-#[derive(Debug, Clone, Default, ClapArgs)]
-pub(crate) struct ServeArgs {
-    /// Address of the HTTP interface [default: 127.0.0.1:8080]; port 0 takes any free one
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Address of metrics and of the operators' interface [default: 127.0.0.1:9090]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin_listen: Option<SocketAddr>,
-    /// Listen without TLS on an address that others can reach. Biometrics and API keys then travel readable for everybody
-    /// on the way: only behind something that adds TLS
-    #[arg(long)]
-    pub(crate) danger_plain_http: bool,
-    /// Also watch this folder: every image that appears there is a scan
-    #[arg(long, value_name = "DIR")]
-    pub(crate) folder: Option<PathBuf>,
-    /// What images of the folder ask for [default: verify]
-    #[arg(long, value_name = "OPERATION", requires = "folder", value_parser = operation)]
-    pub(crate) folder_operation: Option<Operation>,
-    /// Resolution of images of the folder that do not carry it
-    #[arg(long, value_name = "N", requires = "folder", value_parser = clap::value_parser!(u16).range(250..=1200))]
-    pub(crate) folder_dpi: Option<u16>,
 }
 
 /// Options of the demo.
@@ -170,6 +170,8 @@ pub(crate) struct AgentArgs {
     pub(crate) register: bool,
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     /// Delete images of the folder once they are spooled instead of moving them to `done/`
     #[arg(long)]
     pub(crate) delete_done: bool,
@@ -439,6 +441,12 @@ mod tests {
             "ridgeline audit tail",
             "ridgeline decisions tail --from-beginning --count 3",
             "ridgeline agent --folder in --operation enroll --register",
+            "ridgeline gateway --config f --name gw-1",
+            "ridgeline run matcher merger --config f",
+            "ridgeline topics plan --principal matcher=User:m --config f",
+            "ridgeline topics migrate scans scans.v2 --partitions 96",
+            "ridgeline migrate --dry-run --cql c:9042 --kafka k:9092",
+            "ridgeline init --gateway gw-1",
         ] {
             assert!(Args::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

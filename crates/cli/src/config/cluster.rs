@@ -1,0 +1,250 @@
+//! Where a deployment's log and store are, and how they are reached: `[kafka]`, `[cql]`, `[registry]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use super::Profile;
+use crate::args::ClusterArgs;
+
+/// A log and a store outside this process.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Cluster {
+    /// The log.
+    pub(crate) kafka: KafkaSettings,
+    /// The store.
+    pub(crate) cql: CqlSettings,
+    /// Address of a schema registry whose ids stand in front of values; `None`: the ids are our own.
+    pub(crate) registry: Option<String>,
+}
+
+/// How Kafka is reached and how its topics are made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KafkaSettings {
+    /// `host:port,…`
+    pub(crate) brokers: String,
+    /// Stands before the names of topics and groups.
+    pub(crate) prefix: String,
+    /// What the client is tuned for.
+    pub(crate) tuning: Tuning,
+    /// Copies of each partition.
+    pub(crate) replication: u16,
+    /// Copies that must have a record before it is acknowledged.
+    pub(crate) min_insync: u16,
+    /// How connections are protected.
+    pub(crate) security: KafkaSecurity,
+    /// Certificates that brokers are believed by; `None`: the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Who we are.
+    pub(crate) login: Option<Login>,
+    /// SASL mechanism, for instance `SCRAM-SHA-512`.
+    pub(crate) mechanism: String,
+    /// Passed to the client library; offset and durability settings are not taken from here.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// What the Kafka client is tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tuning {
+    /// Each record as soon as it is there.
+    #[default]
+    Latency,
+    /// Larger batches, a few milliseconds later.
+    Throughput,
+}
+
+/// How connections to Kafka are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum KafkaSecurity {
+    /// Not at all.
+    #[default]
+    Plaintext,
+    /// Encrypted.
+    Tls,
+    /// A password, in clear.
+    Sasl,
+    /// Encrypted, and a password.
+    SaslTls,
+}
+
+/// A user and the file of the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    /// Name.
+    pub(crate) username: String,
+    /// Holds the password and nothing else; mode 0600.
+    pub(crate) password_file: PathBuf,
+}
+
+/// How the store is reached and how its keyspace is made.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CqlSettings {
+    /// `host:port` of some nodes; the others are found through them.
+    pub(crate) hosts: Vec<String>,
+    /// Holds all tables.
+    pub(crate) keyspace: String,
+    /// Nodes of this data centre are asked; `None`: any.
+    pub(crate) datacenter: Option<String>,
+    /// Copies of each row.
+    pub(crate) replication: CqlReplication,
+    /// Certificates that nodes are believed by; `None`: connections are not encrypted.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Who we are.
+    pub(crate) login: Option<Login>,
+}
+
+/// Copies of each row: in all, or for each data centre.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum CqlReplication {
+    /// Wherever: one data centre, development.
+    Simple(u16),
+    /// By data centre.
+    Datacenters(BTreeMap<String, u16>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KafkaFile {
+    brokers: Option<String>,
+    prefix: String,
+    profile: Tuning,
+    replication: Option<u16>,
+    min_insync: Option<u16>,
+    security: KafkaSecurity,
+    ca_file: Option<PathBuf>,
+    mechanism: Option<String>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CqlFile {
+    hosts: Vec<String>,
+    keyspace: Option<String>,
+    datacenter: Option<String>,
+    replication: Option<CqlReplication>,
+    ca_file: Option<PathBuf>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RegistryFile {
+    url: Option<String>,
+}
+
+/// The three sections of a file.
+pub(super) struct Sections {
+    pub(super) kafka: Option<KafkaFile>,
+    pub(super) cql: Option<CqlFile>,
+    pub(super) registry: Option<RegistryFile>,
+}
+
+/// Kafka's default of `SCRAM`, the strongest that its brokers know.
+const MECHANISM: &str = "SCRAM-SHA-512";
+const KEYSPACE: &str = "ridgeline";
+
+/// The cluster that file and command line name together; `None` if neither names one.
+///
+/// # Errors
+/// Only one of log and store, or a value outside its range.
+pub(super) fn cluster(sections: Sections, args: &ClusterArgs, profile: Profile) -> anyhow::Result<Option<Cluster>> {
+    let named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let kafka = sections.kafka.unwrap_or_default();
+    let cql = sections.cql.unwrap_or_default();
+    let has_kafka = named(&args.kafka) || named(&kafka.brokers);
+    let has_cql = named(&args.cql) || !cql.hosts.is_empty();
+    match (has_kafka, has_cql) {
+        (false, false) => return Ok(None),
+        (true, true) => {}
+        (true, false) => bail!("Kafka is configured, the store is not: give --cql HOST:PORT, or [cql] hosts"),
+        (false, true) => bail!("the store is configured, Kafka is not: give --kafka HOST:PORT, or [kafka] brokers"),
+    }
+    let registry = sections.registry.and_then(|registry| registry.url);
+    let registry = registry.map(|url| url.trim_end_matches('/').to_owned());
+    Ok(Some(Cluster { kafka: self::kafka(kafka, args, profile)?, cql: self::cql(cql, args, profile)?, registry }))
+}
+
+fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<KafkaSettings> {
+    let replication = file.replication.unwrap_or(profile.copies());
+    let min_insync = file.min_insync.unwrap_or(if replication > 1 { 2 } else { 1 });
+    if !(1..=replication).contains(&min_insync) {
+        bail!("kafka.min_insync must lie between 1 and kafka.replication, which is {replication}");
+    }
+    let prefix = args.topic_prefix.clone().unwrap_or(file.prefix);
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if prefix.len() > 100 || !prefix.bytes().all(valid) {
+        bail!("kafka.prefix must have at most 100 characters of A-Z a-z 0-9 . _ -");
+    }
+    let login = login("kafka", file.username, file.password_file)?;
+    let needs_login = matches!(file.security, KafkaSecurity::Sasl | KafkaSecurity::SaslTls);
+    if needs_login != login.is_some() {
+        bail!("kafka.security sasl and sasl_tls need kafka.username and kafka.password_file, the others take none");
+    }
+    Ok(KafkaSettings {
+        brokers: args.kafka.clone().or(file.brokers).unwrap_or_default(),
+        prefix,
+        tuning: file.profile,
+        replication,
+        min_insync,
+        security: file.security,
+        ca_file: file.ca_file,
+        login,
+        mechanism: file.mechanism.unwrap_or_else(|| MECHANISM.to_owned()),
+        options: file.options,
+    })
+}
+
+fn cql(file: CqlFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<CqlSettings> {
+    let hosts = match &args.cql {
+        Some(hosts) => hosts.split(',').map(|host| host.trim().to_owned()).collect(),
+        None => file.hosts,
+    };
+    let keyspace = args.keyspace.clone().or(file.keyspace).unwrap_or_else(|| KEYSPACE.to_owned());
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let starts_well = keyspace.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+    if keyspace.len() > 48 || !starts_well || !keyspace.bytes().all(valid) {
+        bail!("cql.keyspace must be a lower-case letter and at most 47 further of a-z 0-9 _");
+    }
+    let replication = file.replication.unwrap_or(CqlReplication::Simple(profile.copies()));
+    if replication.copies().is_none_or(|copies| copies == 0) {
+        bail!("cql.replication must be at least 1, in all or for each data centre");
+    }
+    Ok(CqlSettings {
+        hosts,
+        keyspace,
+        datacenter: file.datacenter,
+        replication,
+        ca_file: file.ca_file,
+        login: login("cql", file.username, file.password_file)?,
+    })
+}
+
+fn login(section: &str, username: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Option<Login>> {
+    match (username, file) {
+        (None, None) => Ok(None),
+        (Some(username), Some(password_file)) => Ok(Some(Login { username, password_file })),
+        (_, file) => {
+            let missing = if file.is_some() { "username" } else { "password_file" };
+            Err(anyhow::anyhow!("{section}.{missing} is missing")).context("a login is a user and a password file")
+        }
+    }
+}
+
+impl CqlReplication {
+    /// Copies in the data centre that has fewest; `None` if no data centre is named.
+    pub(crate) fn copies(&self) -> Option<u16> {
+        match self {
+            Self::Simple(copies) => Some(*copies),
+            Self::Datacenters(copies) => copies.values().min().copied(),
+        }
+    }
+}
