@@ -1,1 +1,18 @@
-//! The event log over Apache Kafka: the only crate that names `rdkafka`.
+//! The `EventLog` port on Apache Kafka and whatever speaks its protocol. The only crate that names rdkafka.
+//!
+//! A [`Kafka`] holds one idempotent producer for the process, one client for questions (metadata, offsets), and an operating
+//! system thread for each subscription. How the port's ways of consuming map to Kafka's is told in `docs/adr/0006`.
+
+mod client;
+mod config;
+mod consume;
+mod error;
+mod log;
+pub mod metric;
+mod producer;
+mod status;
+mod topics;
+
+pub use client::Kafka;
+pub use config::{ClientCertificate, KafkaConfig, Mechanism, Profile, Sasl, Security, Tls};
+pub use error::KafkaError;
