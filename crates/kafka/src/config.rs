@@ -145,6 +145,12 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// By the name that Kafka gives it, for instance `SCRAM-SHA-512`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::ScramSha256, Self::ScramSha512, Self::Plain].into_iter().find(|mechanism| mechanism.name() == name)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "SCRAM-SHA-256",
