@@ -1,1 +1,22 @@
-//! The store over `CQL`: the only crate that names `scylla`.
+//! The store over CQL, for Apache Cassandra and ScyllaDB: the only crate that names `scylla`.
+//!
+//! [`Cql::connect`] opens a session, [`Cql::store`] lends the `Store` port, and [`Cql::facts`] says what
+//! the database is, for whoever judges whether it is fit for production.
+
+mod answer;
+mod cell;
+mod config;
+mod connect;
+mod cql;
+mod error;
+pub mod metric;
+
+mod rows;
+mod schema;
+mod statements;
+mod store;
+
+pub use config::{CqlConfig, Credentials, Dialect, Replication, Tls};
+pub use cql::{Cql, Facts};
+pub use error::CqlError;
+pub use schema::create_table;
