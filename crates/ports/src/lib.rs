@@ -7,6 +7,7 @@ mod clock;
 mod log;
 mod murmur2;
 mod store;
+mod trace;
 
 pub use clock::{Clock, Entropy};
 pub use log::{
@@ -16,6 +17,7 @@ pub use log::{
 };
 pub use murmur2::{murmur2, partition_of};
 pub use store::{Cas, Page, PlainWrite, Row, RowKey, ScanToken, Store, StoreError, TableKind, TableSpec, Version};
+pub use trace::TraceContext;
 
 /// What the runtime does with a failed port call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

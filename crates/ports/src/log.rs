@@ -7,6 +7,9 @@
 //! | `tail` | all, no group | at the end, at a time, or at 0 | never committed |
 //!
 //! Delivery is at least once. A publish that returned `Ok` is durable.
+//!
+//! Append times are the log's own, on every topic, never a writer's: deadlines and validity are judged by them, so that a process
+//! whose clock is wrong decides like the others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -127,7 +130,7 @@ pub struct Record {
     pub partition: Partition,
     /// Where in the partition.
     pub offset: Offset,
-    /// When the log appended it; the `now` of every decision about it.
+    /// When the log appended it, by the log's clock; the `now` of every decision about it.
     pub append_time: Timestamp,
     /// The key.
     pub key: Bytes,

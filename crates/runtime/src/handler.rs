@@ -53,7 +53,7 @@ pub enum Ending {
     Hold {
         /// What it waits for.
         key: HoldKey,
-        /// When `timer` is called for the key. `Some` replaces the deadline that the key has, `None` leaves it. A key
+        /// When `timer` is called for the key, by the log's clock: an append time and a wait, never the wall clock. `Some` replaces the deadline that the key has, `None` leaves it. A key
         /// that never had one relies on a later record alone, which may lie behind the span limit: prefer a deadline.
         deadline: Option<Timestamp>,
     },

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ridgeline_ports::{GroupId, MemberId, TopicName};
 
+use crate::FailPoints;
+
 /// Who consumes what.
 #[derive(Debug, Clone)]
 pub struct WorkerSpec {
@@ -48,6 +50,8 @@ pub struct Limits {
     pub commit_records: usize,
     /// When almost everything is poison.
     pub fuse: FuseLimits,
+    /// Where a test lets the process kill itself. Default nowhere.
+    pub fail: FailPoints,
 }
 
 impl Default for Limits {
@@ -64,6 +68,7 @@ impl Default for Limits {
             commit_interval: Duration::from_millis(50),
             commit_records: 128,
             fuse: FuseLimits::default(),
+            fail: FailPoints::default(),
         }
     }
 }

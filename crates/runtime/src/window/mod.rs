@@ -144,7 +144,7 @@ impl Window {
         Some(finished)
     }
 
-    /// The record waits for `key`. Answers `None` if that came too late. For a timer this only renews the deadline.
+    /// The record waits for `key`, until `deadline` by the clock that [`Window::due`] is told. Answers `None` if that came too late. For a timer this only renews the deadline.
     pub fn hold(&mut self, ticket: &Ticket, key: &Bytes, deadline: Option<Timestamp>) -> Option<()> {
         self.take_running(ticket)?;
         let part = self.parts.get_mut(&ticket.partition)?;

@@ -59,6 +59,10 @@ impl Meters {
         }
     }
 
+    pub(super) const fn role(&self) -> &'static str {
+        self.role
+    }
+
     pub(super) fn dead_letters(&self, code: ErrorCode, records: u64) {
         self.dead_lettered.increment(records);
         let (topic, role) = (self.topic.clone(), self.role);

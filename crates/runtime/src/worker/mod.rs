@@ -16,11 +16,13 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ridgeline_domain::{DurationMs, Timestamp};
 use ridgeline_ports::{
     Assignment, Clock, Control, Delivery, Disposition, EventLog, GroupSubscription, LogError, Partition, Record,
     RevokeAck, StartAt,
@@ -36,11 +38,11 @@ use self::fuse::Fuse;
 use self::meters::Meters;
 use self::step::{Deps, attempt};
 use crate::window::{Offer, Window};
-use crate::{DeadLetters, Handler, HealthHandle, HealthState, RuntimeError, WorkerSpec};
+use crate::{DeadLetters, Handler, HealthHandle, HealthState, LogClock, RuntimeError, WorkerSpec};
 
 /// Deliveries taken from the channel at once: amortises a turn of the loop, little beside the running limit.
 const DELIVERIES_PER_TURN: usize = 64;
-/// Gauges and health are renewed this often; also the longest sleep, so that a step of the wall clock is noticed.
+/// Gauges and health are renewed this often.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The outside world of a worker.
@@ -50,7 +52,7 @@ pub struct Ports {
     pub log: Arc<dyn EventLog>,
     /// Where poison goes.
     pub dead: Arc<dyn DeadLetters>,
-    /// For the deadlines of holds and the age of records.
+    /// For the age of records in metrics; nothing is decided by it.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -69,7 +71,8 @@ pub async fn run<H: Handler>(
     let Some(subscription) = subscribe(&spec, &ports, &health, &stop).await? else { return Ok(()) };
     let GroupSubscription { control, deliveries, handle } = subscription;
     let meters = Arc::new(Meters::new(&spec));
-    let deps = Arc::new(Deps { handler, dead: ports.dead.clone(), meters: meters.clone() });
+    let fail = spec.limits.fail.clone();
+    let deps = Arc::new(Deps { handler, dead: ports.dead.clone(), meters: meters.clone(), fail });
     let chores = Chores::new(&spec, ports.log.clone(), handle);
     let limits = spec.limits.clone();
     let worker = Worker {
@@ -82,6 +85,8 @@ pub async fn run<H: Handler>(
         failure: None,
         last_retry: String::new(),
         was_retrying: false,
+        begun: Instant::now(),
+        times: HashMap::new(),
         next_tick: Instant::now(),
         spec,
         clock: ports.clock,
@@ -155,6 +160,10 @@ struct Worker<H> {
     /// Why the last retried attempt failed, for health.
     last_retry: String,
     was_retrying: bool,
+    /// Zero of the loop's own time, in which the window keeps the deadlines of holds.
+    begun: Instant,
+    /// The log's time as each partition tells it. A partition that starts anew forgets: what it reads then may be old.
+    times: HashMap<Partition, LogClock>,
     next_tick: Instant,
     deliveries: mpsc::Receiver<Delivery>,
     control: mpsc::UnboundedReceiver<Control>,
@@ -194,7 +203,7 @@ impl<H: Handler> Worker<H> {
         while let Some(ticket) = self.backoffs.pop_due(now) {
             self.window.wake(&ticket);
         }
-        self.window.due(self.clock.now());
+        self.window.due(self.loop_time(now));
         if self.drain_until.is_none() {
             self.start_ready(now);
         }
@@ -226,13 +235,30 @@ impl<H: Handler> Worker<H> {
 
     /// When something becomes due by itself.
     fn next_wake(&self) -> Instant {
-        let hold = self.window.next_deadline().map(|at| Instant::now() + at.since(self.clock.now()).to_std().min(TICK));
+        let now = Instant::now();
+        let hold = self.window.next_deadline().map(|at| now + at.since(self.loop_time(now)).to_std().min(TICK));
         let probe = self.fuse.next_probe().filter(|_| self.drain_until.is_none() && self.window.has_ready());
         let revoke = self.revokes.iter().map(|revoke| revoke.until).min();
         [self.backoffs.next_wake(), hold, probe, revoke, self.drain_until, self.chores.next_wake()]
             .into_iter()
             .flatten()
             .fold(self.next_tick, Instant::min)
+    }
+
+    /// Milliseconds since the loop began, as the window counts.
+    fn loop_time(&self, now: Instant) -> Timestamp {
+        let millis = now.saturating_duration_since(self.begun).as_millis();
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
+    /// When a deadline by the log's clock falls due by the loop's own time. The wall clock has no say, so a process whose clock
+    /// is wrong ends nothing early or late. The partition's own records tell the time: whatever was appended to it before the
+    /// deadline has been read, and stands in its lane, before the deadline falls due.
+    fn due_at(&self, partition: Partition, deadline: Timestamp) -> Timestamp {
+        let now = Instant::now();
+        let log_now = self.times.get(&partition).and_then(|time| time.at(now));
+        let left = log_now.map_or(DurationMs(0), |log_now| deadline.since(log_now));
+        self.loop_time(now).plus(DurationMs(left.0.max(0)))
     }
 
     fn on_control(&mut self, control: Option<Control>) {
@@ -273,6 +299,7 @@ impl<H: Handler> Worker<H> {
         for revoke in &mut self.revokes {
             revoke.partitions.retain(|partition| !partitions.contains(partition));
         }
+        self.times.retain(|partition, _| !partitions.contains(partition));
         if !known.is_empty() {
             self.window.close(&known);
             self.flight.abort(&known);
@@ -317,9 +344,9 @@ impl<H: Handler> Worker<H> {
 
     fn on_record(&mut self, record: Record, epoch: u64) {
         let lane = self.lane(&record);
-        let (partition, offset) = (record.partition, record.offset);
+        let (partition, offset, append_time) = (record.partition, record.offset, record.append_time);
         match self.window.offer(Arc::new(record), epoch, lane) {
-            Offer::Accepted => {}
+            Offer::Accepted => self.times.entry(partition).or_default().observe(append_time),
             Offer::Duplicate | Offer::Stale => {
                 tracing::debug!(role = self.spec.role, ?partition, ?offset, epoch, "record of another epoch dropped");
             }

@@ -30,7 +30,8 @@ impl<H: Handler> Worker<H> {
         let finished = match outcome {
             Some(Outcome::Ended(Ending::Done)) => self.window.finish(ticket)?,
             Some(Outcome::Ended(Ending::Hold { key, deadline })) if key.partition == partition => {
-                self.window.hold(ticket, &key.bytes, deadline)?;
+                let due = deadline.map(|deadline| self.due_at(partition, deadline));
+                self.window.hold(ticket, &key.bytes, due)?;
                 0
             }
             Some(Outcome::Ended(Ending::Release(key))) if key.partition == partition => {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use ridgeline_domain::ErrorCode;
-use ridgeline_ports::Record;
+use ridgeline_ports::{Record, TraceContext};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::meters::Meters;
 use crate::window::{Job, Task};
-use crate::{DeadLetters, Ending, Handler, Poison, StepError};
+use crate::{DeadLetters, Ending, FailPoint, FailPoints, Handler, Poison, StepError};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -31,15 +32,36 @@ pub(super) struct Deps<H> {
     pub(super) handler: Arc<H>,
     pub(super) dead: Arc<dyn DeadLetters>,
     pub(super) meters: Arc<Meters>,
+    pub(super) fail: FailPoints,
 }
 
 /// Makes the attempt. D-3: every path through here is done (or held), dead-lettered, tried again, or stops the process.
 pub(super) async fn attempt<H: Handler>(deps: Arc<Deps<H>>, job: Job) -> Outcome {
+    let span = span(deps.meters.role(), &job.task);
+    attempted(deps, job).instrument(span).await
+}
+
+/// What every log line of the attempt carries.
+fn span(role: &'static str, task: &Task) -> tracing::Span {
+    let record = match task {
+        Task::Record(record) => Some(record),
+        Task::Timer { held, .. } => held.first(),
+    };
+    let trace = record.and_then(|record| TraceContext::of(&record.headers));
+    let trace_id = trace.map(|trace| tracing::field::display(trace.trace_id()));
+    let (partition, offset) = record.map(|record| (record.partition.0, record.offset.0)).unzip();
+    tracing::info_span!("step", role, partition, offset, trace_id)
+}
+
+async fn attempted<H: Handler>(deps: Arc<Deps<H>>, job: Job) -> Outcome {
     let begun = Instant::now();
     let outcome = match job.poison.clone() {
         Some(poison) => bury(&deps, &job, poison).await,
         None => match guarded(&deps.meters, perform(&*deps.handler, &job.task)).await {
-            Ok(ending) => Outcome::Ended(ending),
+            Ok(ending) => {
+                deps.fail.pass(FailPoint::AfterEffects);
+                Outcome::Ended(ending)
+            }
             Err(StepError::Retry(reason)) => Outcome::Retry { reason, poison: None },
             Err(StepError::Fatal(reason)) => Outcome::Fatal(reason),
             Err(StepError::Poison(poison)) => bury(&deps, &job, poison).await,

@@ -1,7 +1,7 @@
 //! The loop against a log double that the test plays by hand, in stepped time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -52,9 +52,16 @@ struct Script {
     running: Mutex<BTreeSet<(u32, Bytes)>>,
     gate: Semaphore,
     start: Instant,
+    /// How far the process's clock is from the log's, in milliseconds.
+    skew: AtomicI64,
 }
 
 impl Script {
+    /// The log's clock.
+    fn log_now(&self) -> Timestamp {
+        Timestamp::from_millis(1_000_000_000 + i64::try_from(self.start.elapsed().as_millis()).unwrap())
+    }
+
     fn saw(&self, seen: Seen) {
         self.seen.lock().push(seen);
     }
@@ -68,7 +75,7 @@ impl Script {
             Act::Panic => std::panic::resume_unwind(Box::new("content")),
             Act::Fatal => Err(StepError::Fatal("corrupt".into())),
             Act::Hold(name, after) => {
-                let deadline = after.map(|after| self.now().plus(DurationMs(after)));
+                let deadline = after.map(|after| self.log_now().plus(DurationMs(after)));
                 Ok(Ending::Hold { key: key(name), deadline })
             }
             Act::Release(name) => Ok(Ending::Release(key(name))),
@@ -82,7 +89,7 @@ impl Script {
 
 impl Clock for Script {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(i64::try_from(self.start.elapsed().as_millis()).unwrap())
+        self.log_now().plus(DurationMs(self.skew.load(Ordering::SeqCst)))
     }
 }
 
@@ -267,6 +274,7 @@ impl Rig {
             running: Mutex::default(),
             gate: Semaphore::new(0),
             start: Instant::now(),
+            skew: AtomicI64::new(0),
         });
         let (control, control_out) = mpsc::unbounded_channel();
         let (deliveries, deliveries_out) = mpsc::channel(1_024);
@@ -328,7 +336,7 @@ impl Rig {
                 topic: TopicName::new("t"),
                 partition,
                 offset: Offset(offset),
-                append_time: Timestamp::from_millis(0),
+                append_time: self.script.log_now(),
                 key: key(offset).to_string().into(),
                 value: None,
                 headers: Vec::new(),
@@ -438,19 +446,29 @@ async fn held_records_wait_for_a_later_record_or_for_their_timer() {
     soon().await;
     assert_eq!(rig.committed(P0), Some(3));
 
-    rig.script(P1, 0, &[Act::Hold("b", Some(2_000))]);
-    rig.script.timers.lock().extend([Act::Retry, Act::Hold("b", Some(5_000))]);
-    rig.send(P1, 0..1, own).await;
-    sleep(Duration::from_millis(1_900)).await;
-    assert_eq!(rig.seen(|seen| matches!(seen, Seen::Timer(_))).len(), 0, "not before the deadline");
-    sleep(Duration::from_millis(1_000)).await;
-    assert_eq!(rig.seen(|seen| matches!(seen, Seen::Timer(_))).len(), 2, "tried again, then renewed");
-    assert_eq!(rig.committed(P1), None);
-    sleep(Duration::from_secs(6)).await;
-    assert_eq!(rig.seen(|seen| *seen == Seen::Timer("b".into())).len(), 3);
-    assert_eq!(rig.committed(P1), Some(1));
     assert_eq!(rig.seen(|seen| *seen == Seen::Timer("a".into())).len(), 0, "released before its deadline");
     rig.end().await.unwrap();
+}
+
+/// A process whose clock is ten minutes off, either way, ends nothing early and nothing late.
+#[tokio::test(start_paused = true)]
+async fn a_hold_ends_by_the_clock_of_the_log() {
+    for skew in [0, 600_000, -600_000] {
+        let rig = Rig::started(Limits::default());
+        rig.script.skew.store(skew, Ordering::SeqCst);
+        rig.script(P1, 0, &[Act::Hold("b", Some(2_000))]);
+        rig.script.timers.lock().extend([Act::Retry, Act::Hold("b", Some(5_000))]);
+        rig.send(P1, 0..1, own).await;
+        sleep(Duration::from_millis(1_900)).await;
+        assert_eq!(rig.seen(|seen| matches!(seen, Seen::Timer(_))).len(), 0, "not before the deadline");
+        sleep(Duration::from_millis(1_000)).await;
+        assert_eq!(rig.seen(|seen| matches!(seen, Seen::Timer(_))).len(), 2, "tried again, then renewed");
+        assert_eq!(rig.committed(P1), None);
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(rig.seen(|seen| *seen == Seen::Timer("b".into())).len(), 3);
+        assert_eq!(rig.committed(P1), Some(1));
+        rig.end().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
