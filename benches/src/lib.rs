@@ -12,7 +12,7 @@ use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, ServeLimits, serve};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, EventLog, RowKey};
-use ridgeline_runtime::{CpuPool, Health, Limits, SystemClock, SystemEntropy};
+use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
 use ridgeline_vault::{AgentRegistry, ApiKey, KeyRing, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::row::{ApiKeyRow, table};
 use ridgeline_wire::{Topic, Topology, encode};
@@ -63,6 +63,7 @@ impl Service {
             refresh_agents: None,
             policy: Policy::default(),
             clock: clock.clone(),
+            log_time: LogTime::default(),
             entropy: Arc::new(SystemEntropy),
             cpu: cpu.clone(),
             prefix: String::new(),

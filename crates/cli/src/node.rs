@@ -11,7 +11,7 @@ use ridgeline_domain::{AgentId, Operation};
 use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, Ops, ServeLimits, Tls, serve};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog};
-use ridgeline_runtime::{CpuPool, Health, Limits, SystemEntropy};
+use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemEntropy};
 use ridgeline_vault::{KeyRing, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::Topic;
 use ridgeline_workers::{Platform, run_gallery, run_matcher, run_merger};
@@ -215,6 +215,7 @@ impl Node {
             refresh_agents: Some(Arc::new(move || agents.refresh())),
             policy: settings.policy.clone(),
             clock: shared.clock.clone(),
+            log_time: LogTime::default(),
             entropy: shared.entropy.clone(),
             cpu: shared.cpu.clone(),
             prefix: settings.prefix().to_owned(),

@@ -93,6 +93,8 @@ table! {
         "Time a computation ran on a CPU thread.";
     GALLERY_SUBJECTS = "ridgeline_gallery_subjects", Gauge, Count, [],
         "Subjects in the gallery partitions this process searches.";
+    GALLERY_REPAIRS = "ridgeline_gallery_repairs_total", Counter, Count, [],
+        "Subjects whose gallery record lagged behind their row and was published again.";
     SPOOL_RECORDS = "ridgeline_spool_records", Gauge, Count, [],
         "Scans an agent has taken and the log has not acknowledged.";
     SPOOL_BYTES = "ridgeline_spool_bytes", Gauge, Bytes, [],

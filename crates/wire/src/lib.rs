@@ -10,4 +10,4 @@ mod text;
 mod topic;
 
 pub use codec::{Encoded, SchemaId, WireError, decode, encode, schema_of, schemas};
-pub use topic::{Role, Topic, TopicRow, Topology};
+pub use topic::{GALLERY_VERSION, Role, Topic, TopicRow, Topology};

@@ -13,6 +13,9 @@ const RECORD_BYTES_MAX: usize = 1024 * 1024;
 const DEAD_LETTER_BYTES_MAX: usize = 13 * 1024 * 1024;
 const HOUR: DurationMs = DurationMs(3_600_000);
 
+/// Header of `gallery`: the version of the subject's row that a record states, in decimal. A tombstone has no other place for it.
+pub const GALLERY_VERSION: &str = "ce_galleryversion";
+
 /// The topics of this version. The number of a topic never changes: schema ids are made of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
@@ -119,8 +122,9 @@ const TABLE: &[TopicRow] = &[
         schema: message::Gallery::ID,
         partitions_kafka: 64,
         cleanup: Cleanup::Compact { delete_retention: DurationMs::from_days(7) },
-        writers: &[Role::Matcher],
-        readers: &[Role::Gallery, Role::Matcher],
+        // Shards publish again what lags behind its row.
+        writers: &[Role::Matcher, Role::Gallery],
+        readers: &[Role::Gallery],
         ..ROW
     },
     TopicRow {

@@ -1,7 +1,7 @@
 //! The first look at a record of `scans`: is it ours, is it signed, may it be opened.
 
 use ridgeline_domain::{AgentId, ErrorCode, Operation, ReaderId, RequestId, Sensitive, SubjectId, Timestamp};
-use ridgeline_ports::Record;
+use ridgeline_ports::{Record, TraceContext};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
 use ridgeline_wire::message::{Scan, SealedPart};
@@ -22,6 +22,7 @@ pub(crate) struct Admitted {
     pub(crate) binding: ScanBinding,
     pub(crate) granted: bool,
     pub(crate) accepted_at: Timestamp,
+    pub(crate) trace: TraceContext,
 }
 
 /// What was sealed inside.
@@ -68,7 +69,8 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
     })?;
     let granted = agents.allows(&scan.agent, scan.operation);
     drop(agents);
-    Ok(Admitted { scan, binding, granted, accepted_at: record.append_time })
+    let trace = TraceContext::of(&record.headers).unwrap_or_else(|| TraceContext::about(scan.request_id));
+    Ok(Admitted { scan, binding, granted, accepted_at: record.append_time, trace })
 }
 
 /// An agent may have been registered through another process a moment ago.

@@ -3,14 +3,14 @@
 use metrics::{counter, histogram};
 use ridgeline_domain::{AgentId, DurationMs, Modality, Operation, ReaderId, RequestId, SubjectId, Timestamp};
 use ridgeline_flow::Judgement;
-use ridgeline_ports::{Cas, RowKey};
-use ridgeline_runtime::{StepError, metric};
+use ridgeline_ports::{Cas, RowKey, TraceContext};
+use ridgeline_runtime::{FailPoint, StepError, metric};
 use ridgeline_vault::{Aad, Purpose};
 use ridgeline_wire::message::{Audit, Coverage, Decision};
 use ridgeline_wire::row::{AnswerCandidate, AnswerDetails, AnswerRow, table};
 use ridgeline_wire::{Topic, decode, encode};
 
-use crate::platform::{Platform, engine, vault_fault, wire_fault};
+use crate::platform::{Outgoing, Platform, engine, vault_fault, wire_fault};
 use crate::subject;
 
 /// Answers outlive every redelivery: validity of an enrolment, retention of `scans`, and a margin for restored backups.
@@ -28,6 +28,7 @@ pub(crate) struct Asked {
     pub(crate) session_requested: bool,
     pub(crate) valid_until: Timestamp,
     pub(crate) accepted_at: Timestamp,
+    pub(crate) trace: TraceContext,
 }
 
 /// What goes with a judgement.
@@ -63,20 +64,24 @@ pub(crate) async fn settle(
         Cas::Conflict(Some(first)) => decode(&first.value).map_err(wire_fault)?,
         Cas::Conflict(None) => return Err(StepError::Retry("the answer vanished while it was read".to_owned())),
     };
-    emit(platform, &row).await
+    platform.limits.fail.pass(FailPoint::AfterStore);
+    emit(platform, &row, &asked.trace).await
 }
 
 /// Everything after the stored answer, in order: gallery, audit (A-1: acknowledged first), decision.
-pub(crate) async fn emit(platform: &Platform, row: &AnswerRow) -> Result<(), StepError> {
+pub(crate) async fn emit(platform: &Platform, row: &AnswerRow, trace: &TraceContext) -> Result<(), StepError> {
     if let Some(subject) = &row.gallery_subject {
         let subject = subject
             .parse()
             .map_err(|_| StepError::poison(ridgeline_domain::ErrorCode::Internal, "answer names no subject"))?;
-        subject::publish(platform, &subject).await?;
+        subject::publish(platform, &subject, Some(trace)).await?;
     }
     let id = row.request_id.to_string();
-    platform.publish_bytes(Topic::Audit, &row.audit_key, format!("{id}:audit"), Some(row.audit.clone())).await?;
-    platform.publish_bytes(Topic::Decisions, &id, format!("{id}:decision"), Some(row.decision.clone())).await?;
+    let audit = Outgoing::new(Topic::Audit, &row.audit_key, format!("{id}:audit")).traced(trace);
+    platform.publish_bytes(audit, Some(row.audit.clone())).await?;
+    platform.limits.fail.pass(FailPoint::BeforeDecision);
+    let decision = Outgoing::new(Topic::Decisions, &id, format!("{id}:decision")).traced(trace);
+    platform.publish_bytes(decision, Some(row.decision.clone())).await?;
     counter!(metric::AUDIT_EVENTS, "role" => "worker").increment(1);
     count(row);
     Ok(())
@@ -133,7 +138,7 @@ fn row(platform: &Platform, asked: &Asked, judgement: &Judgement, enclosed: Encl
 
 /// The public record: a confidence of an accept only (P-1).
 fn decision(platform: &Platform, asked: &Asked, judgement: &Judgement, enclosed: &Enclosed) -> Decision {
-    let decided_at = platform.clock.now().max(asked.accepted_at);
+    let decided_at = platform.decided_at(asked.accepted_at);
     let shown = judgement.confidence.filter(|_| judgement.is_match());
     let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Decision {

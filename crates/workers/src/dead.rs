@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ridgeline_ports::Record;
+use ridgeline_ports::{Record, TraceContext};
 use ridgeline_runtime::{DeadLetters, Poison, StepError};
 use ridgeline_vault::{Aad, Purpose};
 use ridgeline_wire::message::DeadLetter;
 use ridgeline_wire::row::{Header, Original};
 use ridgeline_wire::{Topic, encode};
 
-use crate::platform::{Platform, vault_fault, wire_fault};
+use crate::platform::{Outgoing, Platform, vault_fault, wire_fault};
 
 /// Keys of ours are far shorter; a hostile one must not make its dead letter too large to be written.
 const KEY_BYTES_MAX: usize = 512;
@@ -59,7 +59,11 @@ impl DeadLetters for DeadLetterTopic {
             original: Some(original),
         };
         let key = String::from_utf8_lossy(record.key.get(..KEY_BYTES_MAX).unwrap_or(&record.key)).into_owned();
-        self.platform.publish(Topic::DeadLetters, &key, format!("{place}:dead"), &letter).await?;
+        let mut to = Outgoing::new(Topic::DeadLetters, &key, format!("{place}:dead"));
+        if let Some(trace) = TraceContext::of(&record.headers) {
+            to = to.traced(&trace);
+        }
+        self.platform.publish(to, &letter).await?;
         Ok(())
     }
 }

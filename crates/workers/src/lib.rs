@@ -11,6 +11,7 @@ mod matcher;
 mod measure;
 mod merger;
 mod platform;
+mod publication;
 mod shard;
 mod subject;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ridgeline_domain::{ErrorCode, Liveness, Modality, Operation, Reason, RequestId};
 use ridgeline_flow::{Effect, Event, Judgement, Probe, Request, Sample, handle};
-use ridgeline_ports::{Cas, Record, RowKey};
+use ridgeline_ports::{Cas, Record, RowKey, TraceContext};
 use ridgeline_runtime::{DeadLetters as _, Ending, Handler, Poison, StepError, run};
 use ridgeline_vault::{Aad, Purpose, TemplateHeader, TemplateKind, seal_template};
 use ridgeline_wire::message::{Audit, Opened as OpenedSearch, Partials, Probe as ProbeMessage};
@@ -13,11 +13,11 @@ use ridgeline_wire::row::{ScanDetails, TemplateSet, UsedProbeRow, table};
 use ridgeline_wire::{Topic, decode, encode};
 use tokio_util::sync::CancellationToken;
 
-use crate::admit::{Admitted, Opened, admit};
+use crate::admit::{Admitted, admit};
 use crate::answer::{self, Asked, Enclosed};
 use crate::dead::DeadLetterTopic;
 use crate::measure::{measure, sealed_body};
-use crate::platform::{Platform, WorkerError, cpu_fault, engine, vault_fault, wire_fault};
+use crate::platform::{Outgoing, Platform, WorkerError, cpu_fault, engine, vault_fault, wire_fault};
 use crate::subject::{self, Change, Subject};
 
 /// A request id belongs to the agent that used it first; another one's record gets neither its answer nor one of its own.
@@ -49,15 +49,16 @@ struct Matcher {
 #[async_trait]
 impl Handler for Matcher {
     async fn handle(&self, record: Arc<Record>) -> Result<Ending, StepError> {
+        self.platform.log_time.observe(record.append_time);
         let admitted = Arc::new(admit(&self.platform, &record)?);
         if let Some(row) = answer::find(&self.platform, admitted.scan.request_id).await? {
             if row.agent != admitted.scan.agent {
                 return Err(StepError::poison(ErrorCode::RecordInvalid, FOREIGN_ID));
             }
-            answer::emit(&self.platform, &row).await?;
+            answer::emit(&self.platform, &row, &admitted.trace).await?;
             return Ok(Ending::Done);
         }
-        let (opened, samples) = match self.measured(admitted.clone()).await {
+        let (details, samples) = match self.measured(admitted.clone()).await {
             // One agent's stale key must not look like a topic full of poison: its record is buried here, past the fuse.
             Err(StepError::Poison(poison)) => {
                 self.dead.bury(&record, &poison, 1).await?;
@@ -67,7 +68,7 @@ impl Handler for Matcher {
             measured => measured?,
         };
         for _ in 0..RACES_MAX {
-            if self.attempt(&admitted, &opened, &samples).await? {
+            if self.attempt(&admitted, &details, &samples).await? {
                 return Ok(Ending::Done);
             }
         }
@@ -84,19 +85,25 @@ impl Handler for Matcher {
 
 impl Matcher {
     /// Opens and measures on the CPU pool; nothing of it changes between attempts.
-    async fn measured(&self, admitted: Arc<Admitted>) -> Result<(Opened, Vec<Sample>), StepError> {
+    async fn measured(&self, admitted: Arc<Admitted>) -> Result<(ScanDetails, Vec<Sample>), StepError> {
         let platform = self.platform.clone();
         let work = move || {
             let opened = admitted.open(&platform)?;
             let samples = measure(&platform.vault, &opened);
-            Ok((opened, samples))
+            // The images go here: what waits for the store holds templates only.
+            Ok((opened.details, samples))
         };
         self.platform.cpu.run(work).await.map_err(cpu_fault)?
     }
 
     /// Gather, decide, perform. `false`: a race was lost, gather again.
-    async fn attempt(&self, admitted: &Arc<Admitted>, opened: &Opened, samples: &[Sample]) -> Result<bool, StepError> {
-        let request = request(admitted, &opened.details)?;
+    async fn attempt(
+        &self,
+        admitted: &Arc<Admitted>,
+        details: &ScanDetails,
+        samples: &[Sample],
+    ) -> Result<bool, StepError> {
+        let request = request(admitted, details)?;
         let current = match &request.subject {
             Some(subject) if request.operation.needs_subject() => Subject::load(&self.platform, subject).await?,
             _ => None,
@@ -106,7 +113,7 @@ impl Matcher {
         let event = Event { request, samples, enrolled: current.as_ref().map(Subject::enrolled) };
         let (platform, now) = (self.platform.clone(), admitted.accepted_at);
         let effects = self.platform.cpu.run(move || handle(&platform.state(now), event)).await.map_err(cpu_fault)?;
-        self.perform(admitted, &opened.details, current.as_ref(), effects).await
+        self.perform(admitted, details, current.as_ref(), effects).await
     }
 
     async fn ask_used(&self, samples: &mut [Sample]) -> Result<(), StepError> {
@@ -213,8 +220,9 @@ impl Matcher {
         let gallery_offsets: Vec<_> = ends.iter().map(|end| i64::try_from(end.0).unwrap_or(i64::MAX)).collect();
         let opened = opened_search(admitted, details, probes, gallery_offsets.clone());
         let partials = Partials { request_id: id, opened: Some(opened), partial: None };
-        let appended =
-            self.platform.publish(Topic::Partials, &id.to_string(), format!("{id}:opened"), &partials).await?;
+        let key = id.to_string();
+        let to = Outgoing::new(Topic::Partials, &key, format!("{id}:opened")).traced(&admitted.trace);
+        let appended = self.platform.publish(to, &partials).await?;
         let templates =
             probes.iter().map(|probe| subject::stored(details.position, probe, admitted.accepted_at)).collect();
         let set = encode(&TemplateSet { templates }).map_err(wire_fault)?;
@@ -233,14 +241,15 @@ impl Matcher {
             top_k: details.top_k.unwrap_or(TOP_K_DEFAULT),
             template,
         };
-        self.platform.publish(Topic::Probes, &id.to_string(), format!("{id}:probe"), &probe).await?;
+        let to = Outgoing::new(Topic::Probes, &key, format!("{id}:probe")).traced(&admitted.trace);
+        self.platform.publish(to, &probe).await?;
         Ok(())
     }
 
     /// A record that was signed and can never be processed: the asker learns that it failed.
     async fn fail(&self, admitted: &Admitted, code: ErrorCode) -> Result<(), StepError> {
         if let Some(row) = answer::find(&self.platform, admitted.scan.request_id).await? {
-            return answer::emit(&self.platform, &row).await;
+            return answer::emit(&self.platform, &row, &admitted.trace).await;
         }
         let reason = if code == ErrorCode::Internal { Reason::Internal } else { Reason::Undecodable };
         let judgement = Judgement::failed(reason, admitted.scan.subject_id.clone());
@@ -263,7 +272,11 @@ impl Matcher {
             reason: Some(code.to_string()),
             details: None,
         };
-        self.platform.publish(Topic::Audit, &place, audit.event_id.clone(), &audit).await?;
+        let mut to = Outgoing::new(Topic::Audit, &place, audit.event_id.clone());
+        if let Some(trace) = TraceContext::of(&record.headers) {
+            to = to.traced(&trace);
+        }
+        self.platform.publish(to, &audit).await?;
         Ok(())
     }
 }
@@ -290,6 +303,7 @@ fn asked(admitted: &Admitted, details: Option<&ScanDetails>) -> Asked {
         session_requested: details.is_some_and(|details| details.session_requested),
         valid_until: scan.valid_until,
         accepted_at: admitted.accepted_at,
+        trace: admitted.trace,
     }
 }
 

@@ -1,14 +1,14 @@
 //! The merger: joins the shards' answers of each search, and decides at full coverage or at the deadline.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use ridgeline_domain::{Confidence, DurationMs, ErrorCode, Fmr, Reason, RequestId, Timestamp};
+use ridgeline_domain::{Confidence, DurationMs, ErrorCode, Fmr, Reason, RequestId, SubjectId, Timestamp};
 use ridgeline_flow::{Found, Judgement, Search, ShardAnswer, merge};
-use ridgeline_ports::{Partition, Record};
+use ridgeline_ports::{Partition, Record, TraceContext};
 use ridgeline_runtime::{Ending, Handler, HoldKey, Poison, StepError, run};
 use ridgeline_wire::message::{Opened, Partial, Partials};
 use ridgeline_wire::{Topic, decode};
@@ -16,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, Asked, Enclosed};
 use crate::platform::{Platform, WorkerError};
+use crate::subject;
 
-/// After a restart, shards' answers that lie behind an overdue announcement are read before the search is given up.
-const CATCH_UP: DurationMs = DurationMs::from_secs(2);
 /// Answers without an announcement wait so long for it; the matcher publishes the announcement first.
 const ORPHAN_WAIT: DurationMs = DurationMs::from_secs(15);
 /// Announcements of this many partitions at most; keeps a broken one from costing memory.
@@ -38,7 +37,7 @@ pub async fn run_merger(platform: Arc<Platform>, member: &str, stop: Cancellatio
 
 #[derive(Default, Clone)]
 struct Pending {
-    opened: Option<Opened>,
+    opened: Option<(Opened, TraceContext)>,
     answers: Vec<ShardAnswer>,
 }
 
@@ -50,6 +49,7 @@ struct Merger {
 #[async_trait]
 impl Handler for Merger {
     async fn handle(&self, record: Arc<Record>) -> Result<Ending, StepError> {
+        self.platform.log_time.observe(record.append_time);
         let value = record
             .value
             .as_ref()
@@ -63,7 +63,7 @@ impl Handler for Merger {
         if !known && let Some(row) = answer::find(&self.platform, message.request_id).await? {
             // A replay: announce the stored decision again; a late answer of a shard has nothing to add.
             if message.opened.is_some() {
-                answer::emit(&self.platform, &row).await?;
+                answer::emit(&self.platform, &row, &trace_of(&record, message.request_id)).await?;
             }
             return Ok(Ending::Done);
         }
@@ -95,11 +95,12 @@ impl Handler for Merger {
             return Ok(());
         };
         self.pending.lock().remove(&HoldKey::of(&record, Bytes::from(id.to_string())));
+        let trace = trace_of(&record, id);
         match answer::find(&self.platform, id).await? {
-            Some(row) => answer::emit(&self.platform, &row).await,
+            Some(row) => answer::emit(&self.platform, &row, &trace).await,
             None => {
                 let judgement = Judgement::failed(Reason::Internal, None);
-                answer::settle(&self.platform, &asked(id, opened), &judgement, Enclosed::default()).await
+                answer::settle(&self.platform, &asked(id, opened, trace), &judgement, Enclosed::default()).await
             }
         }
     }
@@ -121,8 +122,8 @@ impl Merger {
                 let pending = all.entry(key.clone()).or_default();
                 // Announced again after a crash of the matcher: the probe comes again with it, and so does the time to answer it.
                 let deadline = record.append_time.plus(DurationMs(opened.wait_ms));
-                pending.opened.get_or_insert_with(|| opened.clone());
-                Ok(Some(deadline.max(self.platform.clock.now().plus(CATCH_UP))))
+                pending.opened.get_or_insert_with(|| (opened.clone(), trace_of(record, message.request_id)));
+                Ok(Some(deadline))
             }
             (None, Some(partial)) => {
                 let answer = shard_answer(partial)
@@ -132,7 +133,7 @@ impl Merger {
                 if !pending.answers.contains(&answer) {
                     pending.answers.push(answer);
                 }
-                Ok(first.then(|| self.platform.clock.now().plus(ORPHAN_WAIT)))
+                Ok(first.then(|| record.append_time.plus(ORPHAN_WAIT)))
             }
             _ => Err(StepError::poison(ErrorCode::RecordInvalid, "neither or both of announcement and answer")),
         }
@@ -141,20 +142,53 @@ impl Merger {
     fn complete(&self, key: &HoldKey) -> Option<Pending> {
         let all = self.pending.lock();
         let pending = all.get(key)?;
-        let complete = search(pending.opened.as_ref()?).is_complete(&pending.answers);
+        let complete = search(&pending.opened.as_ref()?.0).is_complete(&pending.answers);
         complete.then(|| pending.clone())
     }
 
     async fn decide(&self, key: HoldKey, id: RequestId, pending: Pending) -> Result<Ending, StepError> {
-        let Some(opened) = pending.opened else { return Ok(Ending::Release(key)) };
-        let judgement = merge(&self.platform.state(opened.accepted_at), &search(&opened), &pending.answers);
-        answer::settle(&self.platform, &asked(id, opened), &judgement, Enclosed::default()).await?;
+        let Some((opened, trace)) = pending.opened else { return Ok(Ending::Release(key)) };
+        let judgement = self.judged(&opened, pending.answers).await?;
+        answer::settle(&self.platform, &asked(id, opened, trace), &judgement, Enclosed::default()).await?;
         self.pending.lock().remove(&key);
         Ok(Ending::Release(key))
     }
+
+    /// Judges by what the shards found, without subjects that are forgotten by now: a shard may have searched before it learned of
+    /// that, and nobody who was deleted is named.
+    async fn judged(&self, opened: &Opened, mut answers: Vec<ShardAnswer>) -> Result<Judgement, StepError> {
+        let (state, search) = (self.platform.state(opened.accepted_at), search(opened));
+        let mut living = BTreeSet::new();
+        loop {
+            let judgement = merge(&state, &search, &answers);
+            let mut gone = BTreeSet::new();
+            for subject in named(&judgement).difference(&living.clone()) {
+                match subject::standing(&self.platform, subject).await? {
+                    Some(standing) if !standing.deleted => living.insert(subject.clone()),
+                    _ => gone.insert(subject.clone()),
+                };
+            }
+            if gone.is_empty() {
+                return Ok(judgement);
+            }
+            for answer in &mut answers {
+                answer.found.retain(|found| !gone.contains(&found.subject));
+            }
+        }
+    }
 }
 
-fn asked(id: RequestId, opened: Opened) -> Asked {
+/// Every subject that the answer would name.
+fn named(judgement: &Judgement) -> BTreeSet<SubjectId> {
+    let candidates = judgement.candidates.iter().map(|candidate| &candidate.subject);
+    candidates.chain(&judgement.subject).cloned().collect()
+}
+
+fn trace_of(record: &Record, id: RequestId) -> TraceContext {
+    TraceContext::of(&record.headers).unwrap_or_else(|| TraceContext::about(id))
+}
+
+fn asked(id: RequestId, opened: Opened, trace: TraceContext) -> Asked {
     Asked {
         id,
         operation: opened.operation,
@@ -166,6 +200,7 @@ fn asked(id: RequestId, opened: Opened) -> Asked {
         session_requested: opened.session_requested,
         valid_until: opened.valid_until,
         accepted_at: opened.accepted_at,
+        trace,
     }
 }
 

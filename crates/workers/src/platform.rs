@@ -7,10 +7,12 @@ use parking_lot::RwLock;
 use ridgeline_domain::{ErrorCode, Fmr, Policy, Timestamp};
 use ridgeline_fingerprint::{ENGINE_NAME, ENGINE_VERSION, calibration};
 use ridgeline_flow::State;
-use ridgeline_ports::{Appended, Clock, Disposition, Entropy, EventLog, GroupId, LogError, MemberId, NewRecord, Store};
-use ridgeline_runtime::{CpuError, CpuPool, Health, Limits, Ports, RuntimeError, StepError, WorkerSpec};
+use ridgeline_ports::{
+    Appended, Clock, Disposition, Entropy, EventLog, GroupId, LogError, MemberId, NewRecord, Store, TraceContext,
+};
+use ridgeline_runtime::{CpuError, CpuPool, Health, Limits, LogTime, Ports, RuntimeError, StepError, WorkerSpec};
 use ridgeline_vault::{AgentRegistry, SampleOpener, Vault, VaultError};
-use ridgeline_wire::{Encoded, Topic, WireError, encode};
+use ridgeline_wire::{Encoded, GALLERY_VERSION, Topic, WireError, encode};
 
 use crate::dead::DeadLetterTopic;
 
@@ -36,8 +38,10 @@ pub struct Platform {
     pub refresh_agents: Option<Arc<dyn Fn() + Send + Sync>>,
     /// The rules of the deployment.
     pub policy: Policy,
-    /// Wall clock, for `decided_at` and timers.
+    /// Wall clock, for the age of records in metrics and for where to begin reading; no decision, deadline or stamp hangs on it.
     pub clock: Arc<dyn Clock>,
+    /// The log's time as the roles see it pass: deadlines of searches and `decided_at`.
+    pub log_time: LogTime,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// Where extraction and comparison run.
@@ -86,45 +90,72 @@ impl Platform {
         }
     }
 
-    /// Encodes and publishes; returns once the record is durable. `id` is the `CloudEvents` id, derived so that a replay repeats it.
-    pub(crate) async fn publish<T: Encoded>(
-        &self,
-        topic: Topic,
-        key: &str,
-        id: String,
-        value: &T,
-    ) -> Result<Appended, StepError> {
+    /// When something judged for `accepted_at` is decided: now, by the log's clock as far as it is known. A relying party compares
+    /// it with `valid_until`, which the log's clock judged too.
+    pub(crate) fn decided_at(&self, accepted_at: Timestamp) -> Timestamp {
+        self.log_time.now().map_or(accepted_at, |now| now.max(accepted_at))
+    }
+
+    /// Encodes and publishes; returns once the record is durable.
+    pub(crate) async fn publish<T: Encoded>(&self, to: Outgoing<'_>, value: &T) -> Result<Appended, StepError> {
         let value = encode(value).map_err(wire_fault)?;
-        Ok(self.publish_bytes(topic, key, id, Some(value)).await?)
+        Ok(self.publish_bytes(to, Some(value)).await?)
     }
 
     /// Publishes an encoded value, or a tombstone.
-    pub(crate) async fn publish_bytes(
-        &self,
-        topic: Topic,
-        key: &str,
-        id: String,
-        value: Option<Vec<u8>>,
-    ) -> Result<Appended, LogError> {
-        let name = topic.row().name;
-        let headers = [
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_id", id),
-            ("ce_type", format!("dev.ridgeline.{name}.v1")),
-            ("ce_source", "/ridgeline".to_owned()),
-            ("content-type", "avro/binary".to_owned()),
+    pub(crate) async fn publish_bytes(&self, to: Outgoing<'_>, value: Option<Vec<u8>>) -> Result<Appended, LogError> {
+        let record = NewRecord {
+            topic: to.topic.name(&self.prefix),
+            partition: None,
+            key: Bytes::copy_from_slice(to.key.as_bytes()),
+            value: value.map(Bytes::from),
+            headers: to.headers(),
+        };
+        let appended = self.log.publish(record).await?;
+        self.log_time.observe(appended.append_time);
+        Ok(appended)
+    }
+}
+
+/// Where a record goes and what its headers say.
+pub(crate) struct Outgoing<'a> {
+    topic: Topic,
+    key: &'a str,
+    id: String,
+    trace: Option<TraceContext>,
+    gallery_version: Option<i64>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// `id` is the `CloudEvents` id, derived so that a replay repeats it.
+    pub(crate) const fn new(topic: Topic, key: &'a str, id: String) -> Self {
+        Self { topic, key, id, trace: None, gallery_version: None }
+    }
+
+    /// Part of what `trace` is about.
+    pub(crate) fn traced(self, trace: &TraceContext) -> Self {
+        Self { trace: Some(trace.child(&self.id)), ..self }
+    }
+
+    /// The state of a subject's row at this version; a tombstone has no value to say it in.
+    pub(crate) const fn at_version(mut self, version: i64) -> Self {
+        self.gallery_version = Some(version);
+        self
+    }
+
+    fn headers(&self) -> Vec<(String, Bytes)> {
+        let name = self.topic.row().name;
+        let own = |name: &str, value: String| (name.to_owned(), Bytes::from(value));
+        let mut headers = vec![
+            own("ce_specversion", "1.0".to_owned()),
+            own("ce_id", self.id.clone()),
+            own("ce_type", format!("dev.ridgeline.{name}.v1")),
+            own("ce_source", "/ridgeline".to_owned()),
+            own("content-type", "avro/binary".to_owned()),
         ];
-        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect();
-        let key = Bytes::copy_from_slice(key.as_bytes());
-        self.log
-            .publish(NewRecord {
-                topic: topic.name(&self.prefix),
-                partition: None,
-                key,
-                value: value.map(Bytes::from),
-                headers,
-            })
-            .await
+        headers.extend(self.trace.map(|trace| trace.header()));
+        headers.extend(self.gallery_version.map(|version| own(GALLERY_VERSION, version.to_string())));
+        headers
     }
 }
 

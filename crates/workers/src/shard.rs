@@ -1,14 +1,21 @@
 //! The part of the gallery that a process holds in memory, and how it is searched. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use ridgeline_domain::{Fmr, Position, SubjectId};
+use ridgeline_domain::{DurationMs, Fmr, Position, SubjectId, Timestamp};
 use ridgeline_fingerprint::{Candidate, Matcher, Probe, Score, calibration};
 use ridgeline_flow::ImageDigests;
 use ridgeline_wire::message::GalleryFilter;
 use ridgeline_wire::row::TemplateSet;
 
-use crate::subject::usable;
+use crate::subject::{Standing, usable};
+
+/// How long a forgotten subject's version is remembered: as long as its tombstone stays readable.
+const REMEMBERED: DurationMs = DurationMs::from_days(7);
+/// Forgotten subjects remembered in one partition, about 10 MiB of them; beyond it the oldest go early.
+const FORGOTTEN_MAX: usize = 100_000;
+/// Subjects of one partition in doubt at once; the sweep finds those again that do not fit.
+const DOUBTS_MAX: usize = 10_000;
 
 /// One enrolled template, ready to be compared.
 struct Entry {
@@ -19,9 +26,24 @@ struct Entry {
 }
 
 /// One partition of the gallery, as far as it has been applied.
+///
+/// Holds the highest version of each subject that it has read, whatever the order of the records, forgotten subjects included:
+/// an old set that is published after a tombstone brings nobody back. Such a subject is in doubt until its row was published again.
 #[derive(Default)]
 pub(crate) struct Shard {
     subjects: HashMap<SubjectId, (i64, Vec<Entry>)>,
+    forgotten: HashMap<SubjectId, i64>,
+    /// The same in the order in which they were forgotten.
+    forgotten_order: VecDeque<(Timestamp, SubjectId, i64)>,
+    doubts: HashMap<SubjectId, Doubt>,
+}
+
+/// The topic's last record of a subject may be older than its row.
+struct Doubt {
+    /// A record of at least this version ends the doubt.
+    version: i64,
+    /// Looked at before; what is on its way has had the time to arrive.
+    aged: bool,
 }
 
 /// A probe, prepared once for all partitions.
@@ -48,7 +70,13 @@ pub(crate) struct Searched {
 /// A subject's new state, decoded and prepared; made off the shard so that searches are not held up.
 pub(crate) struct Update {
     subject: SubjectId,
-    state: Option<(i64, Vec<Entry>)>,
+    version: Option<i64>,
+    state: State,
+}
+
+enum State {
+    Enrolled(Vec<Entry>),
+    Forgotten { at: Timestamp },
 }
 
 impl Update {
@@ -59,28 +87,94 @@ impl Update {
             image: ImageDigests::from_bytes(&stored.image_digest),
             candidate: usable(&stored.template).as_ref().map(Candidate::new),
         });
-        Self { subject, state: Some((version, entries.collect())) }
+        Self { subject, version: Some(version), state: State::Enrolled(entries.collect()) }
     }
 
-    /// The subject is forgotten.
-    pub(crate) const fn forget(subject: SubjectId) -> Self {
-        Self { subject, state: None }
+    /// The subject is forgotten, by a tombstone appended `at`. One that does not say its version counts as the newest.
+    pub(crate) const fn forget(subject: SubjectId, version: Option<i64>, at: Timestamp) -> Self {
+        Self { subject, version, state: State::Forgotten { at } }
     }
 }
 
 impl Shard {
-    /// Applies updates in log order. A set older than the one that is there (a replay) changes nothing.
+    /// Applies updates in log order.
     pub(crate) fn apply(&mut self, updates: Vec<Update>) {
-        for Update { subject, state } in updates {
+        for Update { subject, version, state } in updates {
+            let known = self.known(&subject);
+            let version = version.or(known).unwrap_or(0);
+            if let Some(known) = known.filter(|known| version < *known) {
+                self.doubt(subject, known);
+                continue;
+            }
+            if self.doubts.get(&subject).is_some_and(|doubt| version >= doubt.version) {
+                self.doubts.remove(&subject);
+            }
             match state {
-                None => drop(self.subjects.remove(&subject)),
-                Some((version, entries)) => {
-                    if self.subjects.get(&subject).is_none_or(|(known, _)| version >= *known) {
-                        self.subjects.insert(subject, (version, entries));
-                    }
+                State::Enrolled(entries) => {
+                    self.forgotten.remove(&subject);
+                    self.subjects.insert(subject, (version, entries));
+                }
+                State::Forgotten { at } => {
+                    self.subjects.remove(&subject);
+                    self.forgotten.insert(subject.clone(), version);
+                    self.forgotten_order.push_back((at, subject, version));
+                    self.expire(at);
                 }
             }
         }
+    }
+
+    /// The highest version read of a subject, enrolled or forgotten.
+    fn known(&self, subject: &SubjectId) -> Option<i64> {
+        self.subjects.get(subject).map(|(version, _)| *version).or_else(|| self.forgotten.get(subject).copied())
+    }
+
+    /// Lets go of what was forgotten long before `now`, the append time of the latest record.
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((at, subject, version)) = self.forgotten_order.front() {
+            if self.forgotten_order.len() <= FORGOTTEN_MAX && now.since(*at) < REMEMBERED {
+                return;
+            }
+            if self.forgotten.get(subject) == Some(version) {
+                self.forgotten.remove(subject);
+            }
+            self.forgotten_order.pop_front();
+        }
+    }
+
+    /// Compares with the subject's row as it stands in the store; what lags is in doubt from now on.
+    pub(crate) fn compare(&mut self, subject: &SubjectId, row: Standing) {
+        let behind = match self.known(subject) {
+            Some(known) => known < row.version,
+            None => !row.deleted,
+        };
+        if behind {
+            self.doubt(subject.clone(), row.version);
+        }
+    }
+
+    fn doubt(&mut self, subject: SubjectId, version: i64) {
+        if self.doubts.len() >= DOUBTS_MAX && !self.doubts.contains_key(&subject) {
+            return;
+        }
+        let doubt = self.doubts.entry(subject).or_insert(Doubt { version, aged: false });
+        doubt.version = doubt.version.max(version);
+    }
+
+    /// Subjects that were in doubt the last time already, with the version that is missing.
+    pub(crate) fn long_in_doubt(&mut self) -> Vec<(SubjectId, i64)> {
+        let mut found = Vec::new();
+        for (subject, doubt) in &mut self.doubts {
+            if std::mem::replace(&mut doubt.aged, true) {
+                found.push((subject.clone(), doubt.version));
+            }
+        }
+        found
+    }
+
+    /// The subject's row cannot end the doubt: it is older than what was read.
+    pub(crate) fn give_up(&mut self, subject: &SubjectId) {
+        self.doubts.remove(subject);
     }
 
     pub(crate) fn subjects(&self) -> usize {
@@ -135,5 +229,108 @@ impl Prepared {
 
     fn admits_position(&self, position: Position) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.positions.is_empty() || filter.positions.contains(&position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subject(index: usize) -> SubjectId {
+        format!("s{index}").parse().unwrap()
+    }
+
+    fn enrolled(index: usize, version: i64) -> Update {
+        Update::set(subject(index), version, &TemplateSet::default())
+    }
+
+    fn forgotten(index: usize, version: i64, day: i64) -> Update {
+        Update::forget(subject(index), Some(version), at(day))
+    }
+
+    fn at(day: i64) -> Timestamp {
+        Timestamp::from_millis(0).plus(DurationMs::from_days(day))
+    }
+
+    #[test]
+    fn an_old_set_behind_a_tombstone_brings_nobody_back_and_leaves_a_doubt() {
+        let mut shard = Shard::default();
+        shard.apply(vec![enrolled(0, 1), forgotten(0, 2, 0), enrolled(0, 1)]);
+        assert_eq!(shard.subjects(), 0);
+        assert!(shard.long_in_doubt().is_empty(), "it may be on its way");
+        assert_eq!(shard.long_in_doubt(), [(subject(0), 2)]);
+        shard.apply(vec![forgotten(0, 2, 0)]);
+        assert!(shard.long_in_doubt().is_empty() && shard.doubts.is_empty());
+        shard.apply(vec![enrolled(0, 3)]);
+        assert_eq!(shard.subjects(), 1, "a new enrolment does");
+    }
+
+    #[test]
+    fn a_tombstone_without_a_version_is_the_newest() {
+        let mut shard = Shard::default();
+        shard.apply(vec![enrolled(0, 5), Update::forget(subject(0), None, at(0)), enrolled(0, 4)]);
+        assert_eq!((shard.subjects(), shard.known(&subject(0))), (0, Some(5)));
+    }
+
+    #[test]
+    fn forgotten_versions_are_kept_as_long_as_tombstones() {
+        let mut shard = Shard::default();
+        shard.apply(vec![forgotten(0, 2, 0), forgotten(1, 2, 6), forgotten(0, 4, 6)]);
+        assert_eq!((shard.known(&subject(0)), shard.known(&subject(1))), (Some(4), Some(2)));
+        shard.apply(vec![forgotten(2, 1, 8)]);
+        assert_eq!(shard.known(&subject(0)), Some(4), "its later tombstone counts");
+        shard.apply(vec![forgotten(2, 1, 14)]);
+        assert_eq!((shard.known(&subject(0)), shard.known(&subject(1))), (None, None));
+        let many = (0..FORGOTTEN_MAX + 10).map(|index| forgotten(index, 1, 14));
+        shard.apply(many.collect());
+        assert!(shard.forgotten.len() <= FORGOTTEN_MAX && shard.forgotten_order.len() <= FORGOTTEN_MAX);
+    }
+
+    #[test]
+    fn rows_ahead_of_what_was_read_are_in_doubt() {
+        let mut shard = Shard::default();
+        shard.apply(vec![enrolled(0, 2), forgotten(1, 3, 0)]);
+        let live = |version| Standing { version, deleted: false };
+        let gone = |version| Standing { version, deleted: true };
+        for (index, row) in [(0, live(2)), (0, live(1)), (1, gone(3)), (2, gone(9))] {
+            shard.compare(&subject(index), row);
+        }
+        assert!(shard.doubts.is_empty(), "they agree, or there is nothing to publish");
+        for (index, row) in [(0, gone(3)), (1, live(4)), (3, live(1))] {
+            shard.compare(&subject(index), row);
+        }
+        shard.long_in_doubt();
+        let mut found = shard.long_in_doubt();
+        found.sort();
+        assert_eq!(found, [(subject(0), 3), (subject(1), 4), (subject(3), 1)]);
+        shard.give_up(&subject(3));
+        assert_eq!(shard.long_in_doubt().len(), 2);
+    }
+
+    proptest! {
+        /// Whatever order the records of a subject arrive in, and however many of them compaction has removed: as long as the
+        /// newest one is among them, every shard ends at the same state.
+        #[test]
+        fn every_order_and_every_compaction_ends_alike(
+            states in proptest::collection::vec(any::<bool>(), 1..8),
+            order in proptest::collection::vec(any::<prop::sample::Index>(), 0..24),
+            newest_at in any::<prop::sample::Index>(),
+        ) {
+            let newest = states.len() - 1;
+            let record = |version: usize| {
+                let number = i64::try_from(version).unwrap();
+                if states[version] { enrolled(0, number) } else { forgotten(0, number, 0) }
+            };
+            let mut versions: Vec<_> = order.iter().map(|index| index.index(states.len())).collect();
+            versions.insert(newest_at.index(versions.len() + 1), newest);
+            let mut shard = Shard::default();
+            shard.apply(versions.iter().map(|version| record(*version)).collect());
+            prop_assert_eq!(shard.subjects(), usize::from(states[newest]));
+            prop_assert_eq!(shard.known(&subject(0)), Some(i64::try_from(newest).unwrap()));
+            let stale = versions.last().is_some_and(|last| *last != newest);
+            prop_assert_eq!(shard.doubts.contains_key(&subject(0)), stale, "in doubt exactly if the last record is not the newest");
+        }
     }
 }

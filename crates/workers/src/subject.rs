@@ -3,14 +3,15 @@
 use ridgeline_domain::{RequestId, SubjectId, Timestamp};
 use ridgeline_fingerprint::{ENGINE_VERSION, Template};
 use ridgeline_flow::{Enrolled, EnrolledTemplate, ImageDigests, Probe};
-use ridgeline_ports::{Cas, RowKey, Version};
+use ridgeline_ports::{Cas, RowKey, TraceContext, Version};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{Aad, Purpose};
 use ridgeline_wire::message::Gallery;
 use ridgeline_wire::row::{EnrolledPosition, Metadata, ScanDetails, StoredTemplate, SubjectRow, TemplateSet, table};
 use ridgeline_wire::{Topic, decode, encode};
 
-use crate::platform::{Platform, engine, vault_fault, wire_fault};
+use crate::platform::{Outgoing, Platform, engine, vault_fault, wire_fault};
+use crate::publication::{Publication, keep_current};
 
 /// A redelivered request finds its own mark among so many; records of one subject run in order, so one would do.
 const MARKS_MAX: usize = 32;
@@ -190,29 +191,80 @@ fn positions(set: &TemplateSet) -> Vec<EnrolledPosition> {
 }
 
 /// Publishes the subject's whole set from its row; a forgotten subject becomes a tombstone. A replay publishes the row of today.
-pub(crate) async fn publish(platform: &Platform, subject: &SubjectId) -> Result<(), StepError> {
-    let Some(current) = Subject::load(platform, subject).await? else { return Ok(()) };
-    let id = format!("{subject}:gallery:{}", current.row.version);
-    let value = if current.row.deleted {
-        None
-    } else {
-        let set = encode(&current.set).map_err(wire_fault)?;
-        let templates = platform
-            .vault
-            .seal(Purpose::Topic, &gallery_aad(subject), &set, &*platform.entropy)
-            .map_err(|e| vault_fault(&e))?;
-        let gallery = Gallery {
-            subject_id: subject.clone(),
-            version: current.row.version,
-            engine: current.row.engine.clone(),
-            updated_at: current.row.updated_at,
-            attributes: None,
-            templates,
+/// Answers the version that was published last.
+pub(crate) async fn publish(
+    platform: &Platform,
+    subject: &SubjectId,
+    trace: Option<&TraceContext>,
+) -> Result<Option<i64>, StepError> {
+    keep_current(&OnGallery { platform, subject, trace }).await
+}
+
+/// Version and state of a subject's row, without its content.
+pub(crate) async fn standing(platform: &Platform, subject: &SubjectId) -> Result<Option<Standing>, StepError> {
+    let stored = platform.store.get(table::SUBJECTS, &RowKey::single(subject.as_str())).await?;
+    stored.map(|stored| decode(&stored.value).map(|row| Standing::of(&row)).map_err(wire_fault)).transpose()
+}
+
+/// What a row says about its subject's place in the gallery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) version: i64,
+    pub(crate) deleted: bool,
+}
+
+impl Standing {
+    pub(crate) const fn of(row: &SubjectRow) -> Self {
+        Self { version: row.version, deleted: row.deleted }
+    }
+}
+
+struct OnGallery<'a> {
+    platform: &'a Platform,
+    subject: &'a SubjectId,
+    trace: Option<&'a TraceContext>,
+}
+
+impl Publication for OnGallery<'_> {
+    type Row = Subject;
+
+    async fn read(&self) -> Result<Option<Subject>, StepError> {
+        Subject::load(self.platform, self.subject).await
+    }
+
+    fn version(current: &Subject) -> i64 {
+        current.row.version
+    }
+
+    async fn append(&self, current: &Subject) -> Result<(), StepError> {
+        let Self { platform, subject, trace } = self;
+        let version = current.row.version;
+        let value = if current.row.deleted {
+            None
+        } else {
+            let set = encode(&current.set).map_err(wire_fault)?;
+            let templates = platform
+                .vault
+                .seal(Purpose::Topic, &gallery_aad(subject), &set, &*platform.entropy)
+                .map_err(|e| vault_fault(&e))?;
+            let gallery = Gallery {
+                subject_id: (*subject).clone(),
+                version,
+                engine: current.row.engine.clone(),
+                updated_at: current.row.updated_at,
+                attributes: None,
+                templates,
+            };
+            Some(encode(&gallery).map_err(wire_fault)?)
         };
-        Some(encode(&gallery).map_err(wire_fault)?)
-    };
-    platform.publish_bytes(Topic::Gallery, subject.as_str(), id, value).await?;
-    Ok(())
+        let id = format!("{subject}:gallery:{version}");
+        let mut to = Outgoing::new(Topic::Gallery, subject.as_str(), id).at_version(version);
+        if let Some(trace) = trace {
+            to = to.traced(trace);
+        }
+        platform.publish_bytes(to, value).await?;
+        Ok(())
+    }
 }
 
 /// Where a subject's templates lie on the `gallery` topic.

@@ -10,7 +10,7 @@ use ridgeline_domain::{AgentId, DurationMs, Operation, Policy, Position, Request
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_intake::{PreparedSample, ScanOptions, ScanRequest, Signer};
 use ridgeline_ports::{Clock, Delivery, Entropy, EventLog, NewRecord, RowKey, Store, TailStart};
-use ridgeline_runtime::{CpuPool, Health, Limits, SystemClock, SystemEntropy};
+use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
 use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::message::{Audit, DeadLetter, Decision};
 use ridgeline_wire::row::{AnswerDetails, AnswerRow, table};
@@ -98,6 +98,7 @@ impl Pipeline {
             refresh_agents: None,
             policy: Policy::default(),
             clock,
+            log_time: LogTime::default(),
             entropy: Arc::new(SystemEntropy),
             cpu: CpuPool::with_default_threads().unwrap(),
             prefix: String::new(),
