@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ridgeline_domain::{
     AgentId, ApiKeyId, Confidence, Modality, Operation, Position, ReaderId, RequestId, SubjectId, Timestamp,
 };
-use ridgeline_ports::{Entropy, NewRecord, TopicName};
+use ridgeline_ports::{Entropy, NewRecord, TopicName, TraceContext};
 use ridgeline_vault::{ScanBinding, ScanSignature, SealingKey, SigningKey, seal_sample, sealed_digest};
 use ridgeline_wire::encode;
 use ridgeline_wire::message::{Scan, SealedPart};
@@ -84,14 +84,28 @@ impl Signer {
         &self.agent
     }
 
-    /// The record to publish: sealed, signed, encoded, keyed by subject (by request where there is none).
+    /// The record to publish, in a trace of its own: sealed, signed, encoded, keyed by subject (by request where there is none).
     ///
     /// # Errors
-    /// `Shape` if samples or subject do not fit the operation, `TooLarge` beyond 11 MiB sealed, `Seal`, `Encode`.
+    /// As [`Signer::traced_record`].
     pub fn scan_record(
         &self,
         topic: TopicName,
         request: &ScanRequest,
+        entropy: &dyn Entropy,
+    ) -> Result<NewRecord, IntakeError> {
+        self.traced_record(topic, request, &TraceContext::random(entropy), entropy)
+    }
+
+    /// The same as part of what `trace` is about.
+    ///
+    /// # Errors
+    /// `Shape` if samples or subject do not fit the operation, `TooLarge` beyond 11 MiB sealed, `Seal`, `Encode`.
+    pub fn traced_record(
+        &self,
+        topic: TopicName,
+        request: &ScanRequest,
+        trace: &TraceContext,
         entropy: &dyn Entropy,
     ) -> Result<NewRecord, IntakeError> {
         check_shape(request)?;
@@ -106,7 +120,7 @@ impl Signer {
             partition: None,
             key: key.into(),
             value: Some(Bytes::from(value)),
-            headers: cloud_event(&scan),
+            headers: cloud_event(&scan, trace),
         })
     }
 
@@ -176,15 +190,14 @@ fn details(request: &ScanRequest) -> ScanDetails {
 }
 
 /// `CloudEvents` attributes in Kafka's binary mode.
-fn cloud_event(scan: &Scan) -> Vec<(String, Bytes)> {
-    [
+fn cloud_event(scan: &Scan, trace: &TraceContext) -> Vec<(String, Bytes)> {
+    let attributes = [
         ("ce_specversion", "1.0".to_owned()),
         ("ce_id", scan.request_id.to_string()),
         ("ce_type", "dev.ridgeline.scan.v1".to_owned()),
         ("ce_source", format!("/agents/{}", scan.agent)),
         ("content-type", "avro/binary".to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), Bytes::from(value)))
-    .collect()
+    ];
+    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+    attributes.chain([trace.child(&scan.request_id.to_string()).header()]).collect()
 }

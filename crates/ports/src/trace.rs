@@ -92,9 +92,10 @@ impl fmt::Debug for TraceContext {
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): spreads ids, and needs to resist nobody. Zero is no span id.
 fn span(trace_id: &[u8; 16], id: &[u8]) -> [u8; 8] {
-    let hash = trace_id.iter().chain(id).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = trace_id
+        .iter()
+        .chain(id)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     hash.max(1).to_be_bytes()
 }
 
@@ -165,6 +166,8 @@ mod tests {
         assert_eq!(audit.trace_id(), decision.trace_id());
         assert!(audit != decision && audit == trace.child("7:audit"));
         assert_eq!(TraceContext::of(&vec![audit.header()]), Some(audit));
-        assert!(TraceContext::parse(TraceContext::about(RequestId::from_bytes([0; 16])).to_string().as_bytes()).is_some());
+        assert!(
+            TraceContext::parse(TraceContext::about(RequestId::from_bytes([0; 16])).to_string().as_bytes()).is_some()
+        );
     }
 }

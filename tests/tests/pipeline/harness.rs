@@ -9,8 +9,12 @@ use parking_lot::{Mutex, RwLock};
 use ridgeline_domain::{AgentId, DurationMs, Operation, Policy, Position, RequestId, Timestamp};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_intake::{PreparedSample, ScanOptions, ScanRequest, Signer};
-use ridgeline_ports::{Clock, Delivery, Entropy, EventLog, NewRecord, RowKey, Store, TailStart};
+use ridgeline_ports::{
+    Clock, Control, Delivery, Entropy, EventLog, GroupId, MemberId, NewRecord, Offset, Partition, Record, RowKey,
+    StartAt, Store, TailStart,
+};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
+use ridgeline_testkit::clock::TestClock;
 use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::message::{Audit, DeadLetter, Decision};
 use ridgeline_wire::row::{AnswerDetails, AnswerRow, table};
@@ -50,6 +54,8 @@ pub(crate) struct Pipeline {
     platform: Arc<Platform>,
     embedded: Embedded,
     stop: CancellationToken,
+    /// Those who look on.
+    watchers: JoinSet<()>,
     roles: JoinSet<()>,
 }
 
@@ -77,8 +83,23 @@ impl Pipeline {
 
     /// Starts matchers and mergers, and gallery shards of their own number.
     pub(crate) async fn of(site: &Site, operations: &[Operation], members: &[&str], shards: &[&str]) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut options = EmbeddedOptions::new(clock.clone());
+        let mut pipeline = Self::open(site, operations, Arc::new(SystemClock)).await;
+        pipeline.start_roles(members, shards);
+        pipeline
+    }
+
+    /// Starts one of each role, all with the clock of a machine that is so far from the log's.
+    pub(crate) async fn with_wrong_clock(site: &Site, by: DurationMs) -> Self {
+        let clock = TestClock::running();
+        clock.advance(by);
+        let mut pipeline = Self::open(site, Operation::ALL, Arc::new(clock)).await;
+        pipeline.start_roles(&["a"], &["a"]);
+        pipeline
+    }
+
+    /// Log and store without any role; `clock` is what the roles will believe.
+    async fn open(site: &Site, operations: &[Operation], clock: Arc<dyn Clock>) -> Self {
+        let mut options = EmbeddedOptions::new(Arc::new(SystemClock));
         options.fsync = false;
         let embedded = Embedded::open(site.dir.path(), options).unwrap();
         let (log, store) = (embedded.log(), embedded.store());
@@ -105,26 +126,80 @@ impl Pipeline {
             health: Health::new(),
             limits: Limits::default(),
         });
-        let stop = CancellationToken::new();
-        let mut roles = JoinSet::new();
+        let mut watchers = JoinSet::new();
         let seen = Seen::default();
-        follow(&mut roles, &log, Topic::Decisions, seen.decisions.clone(), |value| (decoded(value), value.clone()))
+        follow(&mut watchers, &log, Topic::Decisions, seen.decisions.clone(), |value| (decoded(value), value.clone()))
             .await;
-        follow(&mut roles, &log, Topic::Audit, seen.audit.clone(), decoded).await;
-        follow(&mut roles, &log, Topic::DeadLetters, seen.dead.clone(), decoded).await;
+        follow(&mut watchers, &log, Topic::Audit, seen.audit.clone(), decoded).await;
+        follow(&mut watchers, &log, Topic::DeadLetters, seen.dead.clone(), decoded).await;
+        let signer = Signer::new(agent(), site.key.clone(), site.ring.sealing_key());
+        let stop = CancellationToken::new();
+        Self { log, store, vault, signer, seen, platform, embedded, stop, watchers, roles: JoinSet::new() }
+    }
+
+    /// Starts matchers and mergers, and gallery shards.
+    pub(crate) fn start_roles(&mut self, members: &[&str], shards: &[&str]) {
         for member in members {
             let member = (*member).to_owned();
-            let (p, s, m) = (platform.clone(), stop.clone(), member.clone());
-            roles.spawn(async move { run_matcher(p, &m, s).await.unwrap() });
-            let (p, s) = (platform.clone(), stop.clone());
-            roles.spawn(async move { run_merger(p, &member, s).await.unwrap() });
+            let (p, s, m) = (self.platform.clone(), self.stop.clone(), member.clone());
+            self.roles.spawn(async move { run_matcher(p, &m, s).await.unwrap() });
+            let (p, s) = (self.platform.clone(), self.stop.clone());
+            self.roles.spawn(async move { run_merger(p, &member, s).await.unwrap() });
         }
         for member in shards {
-            let (p, s, m) = (platform.clone(), stop.clone(), (*member).to_owned());
-            roles.spawn(async move { run_gallery(p, &m, s).await.unwrap() });
+            self.add_shard((*member).to_owned());
         }
-        let signer = Signer::new(agent(), site.key.clone(), site.ring.sealing_key());
-        Self { log, store, vault, signer, seen, platform, embedded, stop, roles }
+    }
+
+    /// Lets all roles finish; log and store stay open.
+    pub(crate) async fn stop_roles(&mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.roles.join_next().await {
+            ended.unwrap();
+        }
+        self.stop = CancellationToken::new();
+    }
+
+    /// Moves the committed offsets of a group back by up to `records` in every partition. No role may run.
+    pub(crate) async fn rewind(&self, group: &str, topic: Topic, records: u64) {
+        let (topic, group) = (topic.name(""), GroupId(group.to_owned()));
+        let committed = self.log.committed(&topic, &group).await.unwrap();
+        let member = MemberId("operator".to_owned());
+        let mut subscription = self.log.subscribe(&topic, &group, &member, StartAt::Committed).await.unwrap();
+        while !matches!(subscription.control.recv().await, Some(Control::Assigned(_))) {}
+        for (partition, offset) in (0..).map(Partition).zip(committed) {
+            let Some(offset) = offset else { continue };
+            let back = Offset(offset.0.saturating_sub(records));
+            subscription.handle.commit(&[(partition, back)]).await.unwrap();
+        }
+        drop(subscription);
+    }
+
+    /// Everything on a topic, by partition and offset.
+    pub(crate) async fn all_records(&self, topic: Topic) -> Vec<Record> {
+        let ends = self.log.end_offsets(&topic.name("")).await.unwrap();
+        let mut tail = self.log.tail(&topic.name(""), TailStart::Beginning).await.unwrap();
+        let mut open: usize = ends.iter().filter(|end| end.0 > 0).count();
+        let mut all = Vec::new();
+        while open > 0 {
+            if let Some(Delivery::Record { record, .. }) = tail.deliveries.recv().await {
+                let index = usize::try_from(record.partition.0).unwrap();
+                open -= usize::from(record.offset.next() == ends[index]);
+                all.push(record);
+            }
+        }
+        all.sort_by_key(|record| (record.partition, record.offset));
+        all
+    }
+
+    /// The last record of every key of a topic, as compaction would leave it.
+    pub(crate) async fn last_records(&self, topic: Topic) -> BTreeMap<Bytes, Record> {
+        self.all_records(topic).await.into_iter().map(|record| (record.key.clone(), record)).collect()
+    }
+
+    /// Removes what compaction may remove.
+    pub(crate) async fn compact(&self) {
+        self.embedded.sweep().await.unwrap();
     }
 
     /// Registers a second agent that may ask for everything.
@@ -135,15 +210,16 @@ impl Pipeline {
     }
 
     /// One more gallery shard, while work goes on.
-    pub(crate) fn add_shard(&mut self, member: &'static str) {
+    pub(crate) fn add_shard(&mut self, member: String) {
         let (platform, stop) = (self.platform.clone(), self.stop.clone());
-        self.roles.spawn(async move { run_gallery(platform, member, stop).await.unwrap() });
+        self.roles.spawn(async move { run_gallery(platform, &member, stop).await.unwrap() });
     }
 
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         self.embedded.shutdown().await;
         self.roles.shutdown().await;
+        self.watchers.shutdown().await;
     }
 
     /// A request about now; change it before it is sent where a test wants another.
@@ -235,14 +311,14 @@ fn decoded<T: Encoded>(value: &Bytes) -> T {
 }
 
 async fn follow<T: Send + 'static>(
-    roles: &mut JoinSet<()>,
+    watchers: &mut JoinSet<()>,
     log: &Arc<dyn EventLog>,
     topic: Topic,
     into: Arc<Mutex<Vec<T>>>,
     read: fn(&Bytes) -> T,
 ) {
     let mut tail = log.tail(&topic.name(""), TailStart::Beginning).await.unwrap();
-    roles.spawn(async move {
+    watchers.spawn(async move {
         while let Some(delivery) = tail.deliveries.recv().await {
             if let Delivery::Record { record, .. } = delivery {
                 into.lock().push(read(&record.value.unwrap()));

@@ -3,5 +3,6 @@
 mod fingers;
 mod harness;
 mod poison;
+mod processes;
 mod replay;
 mod story;

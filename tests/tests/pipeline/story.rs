@@ -149,7 +149,7 @@ async fn d4_a_shard_that_comes_late_still_answers() {
     let mut pipeline = Pipeline::of(&site, Operation::ALL, &["a"], &[]).await;
     let id = pipeline.send(&Pipeline::request(Operation::Identify, None, vec![sample(0, 2)])).await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    pipeline.add_shard("late");
+    pipeline.add_shard("late".to_owned());
     let decision = pipeline.decision(id).await;
     assert_eq!((decision.outcome, decision.coverage.map(|coverage| coverage.searched)), (Outcome::Match, Some(8)));
     pipeline.stop().await;

@@ -299,8 +299,7 @@ impl Shards {
             return;
         };
         if !self.platform.log_time.is_past(message.deadline) && message.engine == engine() {
-            let trace =
-                TraceContext::of(&record.headers).unwrap_or_else(|| TraceContext::about(message.request_id));
+            let trace = TraceContext::of(&record.headers).unwrap_or_else(|| TraceContext::about(message.request_id));
             let bytes = record.value.as_ref().map_or(0, bytes::Bytes::len);
             let message = Arc::new(message);
             self.live.entry(message.request_id).or_insert_with(|| {

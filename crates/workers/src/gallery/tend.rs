@@ -11,8 +11,8 @@ use parking_lot::RwLock;
 use ridgeline_domain::SubjectId;
 use ridgeline_ports::{Partition, RowKey, ScanToken, partition_of};
 use ridgeline_runtime::{StepError, metric};
-use ridgeline_wire::row::{SubjectRow, table};
 use ridgeline_wire::decode;
+use ridgeline_wire::row::{SubjectRow, table};
 
 use crate::platform::{Platform, cpu_fault, wire_fault};
 use crate::shard::Shard;
