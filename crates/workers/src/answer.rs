@@ -74,7 +74,10 @@ pub(crate) async fn emit(platform: &Platform, row: &AnswerRow, trace: &TraceCont
         let subject = subject
             .parse()
             .map_err(|_| StepError::poison(ridgeline_domain::ErrorCode::Internal, "answer names no subject"))?;
-        subject::publish(platform, &subject, Some(trace)).await?;
+        let published = subject::publish(platform, &subject, Some(trace)).await?;
+        if published < row.gallery_version {
+            tracing::error!("a subject's row is older than an answer about it; was the store restored from a backup?");
+        }
     }
     let id = row.request_id.to_string();
     let audit = Outgoing::new(Topic::Audit, &row.audit_key, format!("{id}:audit")).traced(trace);
