@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use ridgeline_domain::ReaderId;
 use ridgeline_intake::{IntakeError, ScanOptions, ScanRequest, Signer, prepare};
 use ridgeline_ports::{Entropy, NewRecord, TopicName};
-use ridgeline_runtime::{CpuPool, Health, HealthHandle, HealthState};
+use ridgeline_runtime::{CpuPool, Health, HealthHandle, HealthState, metric};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -240,12 +240,18 @@ impl Inner {
         let removed = match self.publisher.publish(record).await {
             Ok(()) => self.on_disk(move |spool| spool.forget(sequence)).await,
             Err(PublishError::Never(reason)) => {
+                metrics::counter!(
+                    metric::DEAD_LETTERS, "topic" => self.topic.to_string(), "role" => "agent", "code" => "refused"
+                )
+                .increment(1);
                 tracing::error!(reason = %reason, "a record was refused for good and set aside in the spool's folder `refused`");
                 self.on_disk(move |spool| spool.refuse(sequence)).await
             }
             Err(PublishError::Later(reason)) => {
                 tracing::warn!(reason = %reason, waiting = self.spool.lock().len(), "the log is away; records wait in the spool");
                 health.set(HealthState::Degraded, "the log is away; records wait in the spool");
+                metrics::counter!(metric::RETRIES, "topic" => self.topic.to_string(), "role" => "agent").increment(1);
+                self.spool.lock().measure();
                 return self.rest(pause).await;
             }
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ridgeline_client::{Client, ClientError};
-use ridgeline_ports::{Disposition, EventLog, NewRecord};
+use ridgeline_ports::{Disposition, EventLog, NewRecord, TraceContext};
 
 /// Why a record was not published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,10 @@ pub struct HttpPublisher(pub Client);
 #[async_trait]
 impl Publisher for HttpPublisher {
     async fn publish(&self, record: NewRecord) -> Result<(), PublishError> {
+        let trace =
+            record.headers.iter().find(|(name, _)| name == TraceContext::HEADER).map(|(_, value)| value.clone());
         let value = record.value.unwrap_or_default().to_vec();
-        self.0.upload_record(value).await.map_err(|error| match &error {
+        self.0.upload_record(value, trace.as_deref()).await.map_err(|error| match &error {
             // 422 is the service's word about the record's content and 413 about its size; anything else, an unknown
             // agent included, is put right by operators while the record waits.
             ClientError::Refused(problem)

@@ -259,7 +259,12 @@ impl Spool {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
-    fn measure(&self) {
+    pub(crate) fn measure(&self) {
+        let oldest = self.entries.front().map(|entry| self.path(entry.sequence));
+        let written = oldest.and_then(|path| fs::metadata(path).ok()?.modified().ok());
+        // A clock that was put back makes it younger than nothing.
+        let age = written.and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        metrics::gauge!(metric::SPOOL_OLDEST).set(age.as_secs_f64());
         metrics::gauge!(metric::SPOOL_RECORDS).set(self.entries.len() as f64);
         metrics::gauge!(metric::SPOOL_BYTES).set(self.bytes as f64);
     }

@@ -273,8 +273,11 @@ impl Client {
     ///
     /// # Errors
     /// `Refused` with the code that says what is wrong with the record, `Unreachable`.
-    pub async fn upload_record(&self, record: Vec<u8>) -> Result<(), ClientError> {
+    pub async fn upload_record(&self, record: Vec<u8>, traceparent: Option<&[u8]>) -> Result<(), ClientError> {
         let mut call = Call::new(Method::POST, "api/v1/agent/records");
+        if let Some(trace) = traceparent.and_then(|trace| HeaderValue::from_bytes(trace).ok()) {
+            call.headers.insert(HeaderName::from_static("traceparent"), trace);
+        }
         call.body = Some((HeaderValue::from_static("avro/binary"), record));
         // The agent's spool repeats it with back-off of its own.
         self.exchange(&call).await.map(drop)

@@ -9,6 +9,7 @@ mod decision;
 mod id;
 mod operation;
 mod policy;
+mod scan;
 mod sensitive;
 mod time;
 
@@ -18,6 +19,7 @@ pub use decision::{Candidate, Coverage, Liveness, Outcome, Reason, Verdict};
 pub use id::{AgentId, ApiKeyId, IdError, ReaderId, RequestId, SubjectId};
 pub use operation::{Modality, Operation, Permission, Position};
 pub use policy::{Policy, QualityThresholds};
+pub use scan::ScanBinding;
 pub use sensitive::Sensitive;
 pub use time::{DurationMs, Timestamp};
 

@@ -2,13 +2,14 @@
 //!
 //! The record's signature is the credential. The answer comes after the durable append, so the agent may forget the record.
 
+use axum::Extension;
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use ridgeline_domain::{ErrorCode, Operation};
-use ridgeline_ports::NewRecord;
-use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
+use ridgeline_domain::ErrorCode;
+use ridgeline_ports::{NewRecord, TraceContext};
+use ridgeline_vault::{ScanSignature, VaultError, sealed_digest};
 use ridgeline_wire::message::Scan;
 use ridgeline_wire::row::RequestRow;
 use serde::Serialize;
@@ -27,10 +28,14 @@ struct Appended {
 }
 
 /// Takes one framed record.
-pub(crate) async fn post(Extract(state): Extract<State>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn post(
+    Extract(state): Extract<State>,
+    Extension(trace): Extension<TraceContext>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut incoming = Incoming::new(&parts.headers, body);
-    match take(&state, &parts.headers, &mut incoming).await {
+    match take(&state, (&parts.headers, trace), &mut incoming).await {
         Ok(appended) => Ok(json_response(StatusCode::OK, &appended)),
         Err(problem) => {
             incoming.discard().await;
@@ -39,7 +44,12 @@ pub(crate) async fn post(Extract(state): Extract<State>, request: Request) -> Re
     }
 }
 
-async fn take(state: &State, headers: &HeaderMap, incoming: &mut Incoming) -> Result<Appended, Problem> {
+async fn take(
+    state: &State,
+    (headers, trace): (&HeaderMap, TraceContext),
+    incoming: &mut Incoming,
+) -> Result<Appended, Problem> {
+    state.admit()?;
     if !media_type(headers).is_some_and(|kind| MEDIA_TYPES.contains(&kind.as_str())) {
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, "send application/octet-stream"));
     }
@@ -67,7 +77,7 @@ async fn take(state: &State, headers: &HeaderMap, incoming: &mut Incoming) -> Re
     if request_row(state, id).await?.is_some_and(|known| known.agent != scan.agent) {
         return Err(Problem::new(ErrorCode::RecordInvalid, "the request id belongs to another source"));
     }
-    state.parts.log.publish(record(state, &scan, bytes)).await?;
+    state.parts.log.publish(record(state, &scan, &trace, bytes)).await?;
     Ok(Appended { confirmation_id: id.to_string() })
 }
 
@@ -82,15 +92,7 @@ fn check(shared: &Shared, bytes: &[u8]) -> Result<Scan, Problem> {
     if scan.operation.needs_subject() && scan.subject_id.is_none() {
         return invalid("the operation needs a subject");
     }
-    let binding = ScanBinding {
-        request_id: scan.request_id,
-        agent: scan.agent.clone(),
-        operation: scan.operation,
-        subject: scan.subject_id.clone(),
-        captured_at: scan.captured_at,
-        valid_until: scan.valid_until,
-    };
-    let signature = ScanSignature::new(&binding, scan.reader.clone(), sealed_digest(scan.sealed_parts()));
+    let signature = ScanSignature::new(&scan.binding(), scan.reader.clone(), sealed_digest(scan.sealed_parts()));
     let agents = shared.parts.agents.read();
     agents.verify(&signature, &scan.agent_signature).map_err(|error| match error {
         VaultError::UnknownAgent => Problem::new(ErrorCode::AgentUnknown, "no agent of that id is registered"),
@@ -103,11 +105,7 @@ fn check(shared: &Shared, bytes: &[u8]) -> Result<Scan, Problem> {
 }
 
 /// The record to append: the agent's bytes as they are, under the key that every writer gives it.
-fn record(shared: &Shared, scan: &Scan, bytes: Bytes) -> NewRecord {
-    let key = match (&scan.subject_id, scan.operation) {
-        (Some(subject), Operation::Enrol | Operation::Verify | Operation::Delete) => subject.to_string(),
-        _ => scan.request_id.to_string(),
-    };
+fn record(shared: &Shared, scan: &Scan, trace: &TraceContext, bytes: Bytes) -> NewRecord {
     let headers = [
         ("ce_specversion", "1.0".to_owned()),
         ("ce_id", scan.request_id.to_string()),
@@ -115,11 +113,12 @@ fn record(shared: &Shared, scan: &Scan, bytes: Bytes) -> NewRecord {
         ("ce_source", format!("/agents/{}", scan.agent)),
         ("content-type", "avro/binary".to_owned()),
     ];
+    let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
     NewRecord {
         topic: shared.topics.scans.clone(),
         partition: None,
-        key: key.into(),
+        key: scan.key().into(),
         value: Some(bytes),
-        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        headers: headers.chain([trace.child(&scan.request_id.to_string()).header()]).collect(),
     }
 }

@@ -9,12 +9,13 @@ use parking_lot::RwLock;
 use ridgeline_domain::{AgentId, Operation, Sensitive};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog, Store, TopicName};
-use ridgeline_runtime::{Correlator, CpuPool, Health};
+use ridgeline_runtime::{Correlator, CpuPool, Following, Health};
 use ridgeline_vault::{AgentRegistry, Vault, VerifyingKey};
 use ridgeline_wire::Topic;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::pressure::Gates;
 use crate::problem::Problem;
 use crate::refusals::Refusals;
 
@@ -34,7 +35,17 @@ pub struct GatewayLimits {
     pub body_bytes_max: usize,
     /// Longest record of an agent: the largest message of `scans`. Default 12 MiB.
     pub record_bytes_max: usize,
-    /// Bytes of bodies that are being worked on at once; beyond it callers are told to come again. Decoded and sealed
+    /// Requests of the API in work at once; beyond it callers are told to come again. Default 8 192.
+    pub requests_max: usize,
+    /// Publishes under way to the log at once. Default 1 024.
+    pub publishes_max: usize,
+    /// Log or store has not answered a call for so long: new requests are refused until it does. Default 2 s.
+    pub stall: Duration,
+    /// Longest time to publish; then the caller is told that nothing was confirmed. Default 10 s.
+    pub publish_time: Duration,
+    /// Longest time for a call of the store. Default 5 s.
+    pub store_time: Duration,
+    /// Bytes of bodies that are being worked on at once, at least one body of the longest; beyond it callers are told to come again. Decoded and sealed
     /// samples take about three times as much again. Default 256 MiB.
     pub uploads_bytes_max: usize,
     /// Requests that wait for a decision at once. Default 4 096.
@@ -62,6 +73,11 @@ impl Default for GatewayLimits {
         Self {
             body_bytes_max: 10 << 20,
             record_bytes_max: 12 << 20,
+            requests_max: 8_192,
+            publishes_max: 1_024,
+            stall: Duration::from_secs(2),
+            publish_time: Duration::from_secs(10),
+            store_time: Duration::from_secs(5),
             uploads_bytes_max: 256 << 20,
             waiters_max: 4_096,
             streams_max: 256,
@@ -134,6 +150,8 @@ pub(crate) struct Shared {
     /// One permit for each KiB of [`GatewayLimits::uploads_bytes_max`].
     uploads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    pub(crate) gates: Gates,
 }
 
 pub(crate) type State = Arc<Shared>;
@@ -160,6 +178,25 @@ impl Upload {
         }
         Ok(())
     }
+
+    /// The same, waiting for room.
+    ///
+    /// # Errors
+    /// `Unavailable` when the service stops.
+    pub(crate) async fn await_growth(&mut self, shared: &Shared, bytes: usize) -> Result<(), Problem> {
+        let more = (upload_units(bytes) as usize).saturating_sub(self.0.num_permits());
+        if more > 0 {
+            let Upload(permit) = shared.await_upload(more * UPLOAD_UNIT_BYTES).await?;
+            self.0.merge(permit);
+        }
+        Ok(())
+    }
+
+    /// Gives room for `bytes` of it away, at most all it has.
+    pub(crate) fn split_off(&mut self, bytes: usize) -> Option<Self> {
+        let units = (upload_units(bytes) as usize).min(self.0.num_permits());
+        self.0.split(units).map(Upload)
+    }
 }
 
 impl Shared {
@@ -179,6 +216,23 @@ impl Shared {
     pub(crate) async fn await_upload(&self, bytes: usize) -> Result<Upload, Problem> {
         let permit = self.uploads.clone().acquire_many_owned(upload_units(bytes)).await;
         permit.map(Upload).map_err(|_| Problem::unavailable("the service is stopping"))
+    }
+
+    /// Whether a request may be taken in: asked before its body is read.
+    ///
+    /// # Errors
+    /// `Unavailable` while the log or the store is away.
+    pub(crate) fn admit(&self) -> Result<(), Problem> {
+        self.gates.shut().map_or(Ok(()), |detail| Err(Problem::unavailable(detail)))
+    }
+
+    /// A place among the requests in work.
+    ///
+    /// # Errors
+    /// `Unavailable` at the bound.
+    pub(crate) fn reserve_request(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = self.requests.clone().try_acquire_owned();
+        permit.map_err(|_| Problem::unavailable("too many requests are being worked on"))
     }
 
     /// A place among the open event streams.
@@ -211,12 +265,13 @@ impl Gateway {
     /// A gateway over its parts. Opens no socket and starts no task: serve [`Gateway::router`] and
     /// [`Gateway::admin_router`], and run [`Gateway::run_tail`] and [`Gateway::run_refusals`] beside them.
     #[must_use]
-    pub fn new(parts: GatewayParts) -> Self {
+    pub fn new(mut parts: GatewayParts) -> Self {
         let topics = Topics {
             scans: Topic::Scans.name(&parts.prefix),
             decisions: Topic::Decisions.name(&parts.prefix),
             audit: Topic::Audit.name(&parts.prefix),
         };
+        let gates = Gates::before(&mut parts.log, &mut parts.store, &parts.limits);
         let limits = &parts.limits;
         Self {
             shared: Arc::new(Shared {
@@ -225,6 +280,8 @@ impl Gateway {
                 refusals: Refusals::default(),
                 uploads: Arc::new(Semaphore::new(limits.uploads_bytes_max / UPLOAD_UNIT_BYTES)),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
+                requests: Arc::new(Semaphore::new(limits.requests_max)),
+                gates,
                 parts,
             }),
         }
@@ -241,9 +298,16 @@ impl Gateway {
     }
 
     /// Follows `decisions` and wakes those who wait, until `stop`. A tail that ends is opened again; meanwhile waiters
-    /// look into the store by themselves.
+    /// look into the store by themselves. Beside it, tells health and metrics how log and store are.
     pub async fn run_tail(&self, stop: CancellationToken) {
-        crate::scan::wake::run(&self.shared, &stop).await;
+        let (shared, parts) = (&self.shared, &self.shared.parts);
+        let following = Following::new("gateway", shared.topics.decisions.clone());
+        let health = (parts.health.component("gateway-log"), parts.health.component("gateway-store"));
+        tokio::join!(
+            crate::scan::wake::run(shared, &following, &stop),
+            following.measure(&*parts.log, &*parts.clock, &stop),
+            shared.gates.watch(&shared.topics.scans, health, &stop),
+        );
     }
 
     /// Writes the number of refusals by code to `audit` at a steady interval, until `stop`; the last ones then.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request, State as Extract};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
+use axum::response::IntoResponse as _;
 use axum::response::Response;
 use futures::FutureExt as _;
 use ridgeline_domain::ErrorCode;
+use ridgeline_ports::TraceContext;
 use ridgeline_runtime::metric;
 use tokio::time::Instant;
 
@@ -30,14 +32,21 @@ pub(crate) async fn outermost(Extract(state): Extract<State>, mut request: Reque
         request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".into(), |path| path.as_str().into());
     let method = method_word(request.method());
     request.extensions_mut().insert(label.clone());
+    let trace = trace(&state, request.headers());
+    request.extensions_mut().insert(trace);
 
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    // Probes and the pages about the interface are answered however busy the service is.
+    let place = route.starts_with("/api/").then(|| state.reserve_request()).transpose();
+    let handled = async {
+        match place {
+            Ok(_held) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let answer = AssertUnwindSafe(handled).catch_unwind().await;
     let mut response = answer.unwrap_or_else(|_| {
         tracing::error!(route = &*route, request_id = &*label.0, "a handler panicked");
-        axum::response::IntoResponse::into_response(Problem::new(
-            ErrorCode::Internal,
-            "the request could not be processed",
-        ))
+        Problem::new(ErrorCode::Internal, "the request could not be processed").into_response()
     });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         state.refusals.count(problem.code());
@@ -64,6 +73,7 @@ pub(crate) async fn outermost(Extract(state): Extract<State>, mut request: Reque
             status,
             duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             request_id = &*label.0,
+            trace_id = trace.trace_id(),
         );
     }
     response
@@ -75,6 +85,14 @@ fn request_label(state: &State, headers: &HeaderMap) -> Arc<str> {
     let valid = given
         .filter(|id| (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     valid.map_or_else(|| state.parts.entropy.request_id().to_string().into(), Into::into)
+}
+
+/// The caller's trace if its header is valid, else a new one.
+fn trace(state: &State, headers: &HeaderMap) -> TraceContext {
+    let mut given = headers.get_all(TraceContext::HEADER).iter();
+    let only = given.next().filter(|_| given.next().is_none());
+    let trace = only.and_then(|value| TraceContext::parse(value.as_bytes()));
+    trace.unwrap_or_else(|| TraceContext::random(state.parts.entropy.as_ref()))
 }
 
 /// Labels come from a closed set, so that callers cannot make new time series.

@@ -18,6 +18,7 @@ mod health;
 mod layer;
 mod openapi;
 mod ops;
+mod pressure;
 mod problem;
 mod refusals;
 mod registry;

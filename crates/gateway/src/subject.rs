@@ -1,11 +1,12 @@
 //! Subjects: what is enrolled, never a template; and the request to forget one.
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ridgeline_domain::{ErrorCode, Operation, Permission, SubjectId};
-use ridgeline_ports::RowKey;
+use ridgeline_ports::{RowKey, TraceContext};
 use ridgeline_wire::row::{SubjectRow, table};
 use serde::Serialize;
 
@@ -67,12 +68,15 @@ pub(crate) async fn get(
 /// `DELETE /api/v1/subjects/{id}`: the same as a scan with the operation `delete`.
 pub(crate) async fn delete(
     Extract(state): Extract<State>,
+    Extension(trace): Extension<TraceContext>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let caller = Caller::of(&state, &headers).await?;
     caller.require(Operation::Delete.permission())?;
-    let submission = Submission::of(caller, deletion(subject_id(path)?), &headers, state.limits().wait_max)?;
+    state.admit()?;
+    let wait_max = state.limits().wait_max;
+    let submission = Submission::of(caller, deletion(subject_id(path)?), (&headers, trace), wait_max)?;
     answer_submission(&state, submission, None).await
 }
 

@@ -110,15 +110,11 @@ impl Signer {
     ) -> Result<NewRecord, IntakeError> {
         check_shape(request)?;
         let scan = self.scan(request, entropy)?;
-        let key = match (&scan.subject_id, scan.operation) {
-            (Some(subject), Operation::Enrol | Operation::Verify | Operation::Delete) => subject.to_string(),
-            _ => scan.request_id.to_string(),
-        };
         let value = encode(&scan).map_err(IntakeError::Encode)?;
         Ok(NewRecord {
             topic,
             partition: None,
-            key: key.into(),
+            key: scan.key().into(),
             value: Some(Bytes::from(value)),
             headers: cloud_event(&scan, trace),
         })

@@ -81,6 +81,8 @@ table! {
         "Time to answer an HTTP request.";
     HTTP_WAITERS = "ridgeline_http_waiters", Gauge, Count, [],
         "Requests that wait for a decision.";
+    HTTP_PUBLISHES = "ridgeline_http_publishes", Gauge, Count, [],
+        "Records that a gateway is publishing.";
     DECISIONS = "ridgeline_decisions_total", Counter, Count, ["operation", "outcome"],
         "Decisions published, repetitions included.";
     DECISION_DURATION = "ridgeline_decision_duration_seconds", Histogram, Seconds, ["operation"],
@@ -99,6 +101,8 @@ table! {
         "Scans an agent has taken and the log has not acknowledged.";
     SPOOL_BYTES = "ridgeline_spool_bytes", Gauge, Bytes, [],
         "Bytes of the agent's spool on disk.";
+    SPOOL_OLDEST = "ridgeline_spool_oldest_seconds", Gauge, Seconds, [],
+        "Age of the oldest scan in the agent's spool.";
     VERIFICATION_REQUESTS = "biometric_verification_requests_total", Counter, Count, ["modality", "status"],
         "Verifications, by modality and status.";
     VERIFICATION_DURATION = "biometric_verification_duration_seconds", Histogram, Seconds, ["modality"],

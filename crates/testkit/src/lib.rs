@@ -5,3 +5,4 @@ pub mod conformance;
 pub mod covers;
 pub mod memory;
 pub mod stack;
+pub mod stall;

@@ -36,9 +36,9 @@ pub use digest::{image_digest, request_digest};
 pub use error::VaultError;
 pub use keyring::{KeyRing, KeyState, KeyVersion};
 pub use purpose::Purpose;
+pub use ridgeline_domain::ScanBinding;
 pub use sample::{
-    SEALED_SAMPLE_BYTES_MAX, SEALED_SAMPLE_OVERHEAD_BYTES, SampleOpener, ScanBinding, SealedSample, SealingKey,
-    seal_sample,
+    SEALED_SAMPLE_BYTES_MAX, SEALED_SAMPLE_OVERHEAD_BYTES, SampleOpener, SealedSample, SealingKey, seal_sample,
 };
 pub use signature::{SIGNATURE_BYTES, ScanSignature, SigningKey, VerifyingKey, sealed_digest};
 pub use template::{ENGINE_BYTES_MAX, TemplateHeader, TemplateKind, open_template, peek_template, seal_template};

@@ -13,7 +13,7 @@ use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::DhP256HkdfSha256;
 use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
-use ridgeline_domain::{AgentId, Operation, RequestId, Sensitive, SubjectId, Timestamp};
+use ridgeline_domain::{ScanBinding, Sensitive, SubjectId};
 use ridgeline_ports::Entropy;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -37,35 +37,16 @@ type PublicKey = <DhP256HkdfSha256 as Kem>::PublicKey;
 type PrivateKey = <DhP256HkdfSha256 as Kem>::PrivateKey;
 type EncappedKey = <DhP256HkdfSha256 as Kem>::EncappedKey;
 
-/// The request that a sample belongs to. All of it is authenticated with the sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScanBinding {
-    /// The request.
-    pub request_id: RequestId,
-    /// Who sealed the sample.
-    pub agent: AgentId,
-    /// What is asked for.
-    pub operation: Operation,
-    /// About whom, where the operation names somebody.
-    pub subject: Option<SubjectId>,
-    /// When the sample was taken.
-    pub captured_at: Timestamp,
-    /// Until when the request may be decided.
-    pub valid_until: Timestamp,
-}
-
-impl ScanBinding {
-    /// request id ‖ agent ‖ operation ‖ subject ‖ captured_at ‖ valid_until.
-    fn aad(&self) -> Result<Vec<u8>, VaultError> {
-        Fields::new()
-            .text(&self.request_id.to_string())
-            .text(self.agent.as_str())
-            .text(self.operation.as_str())
-            .text(self.subject.as_ref().map_or("", SubjectId::as_str))
-            .time(self.captured_at)
-            .time(self.valid_until)
-            .finish()
-    }
+/// request id ‖ agent ‖ operation ‖ subject ‖ captured_at ‖ valid_until.
+fn aad(binding: &ScanBinding) -> Result<Vec<u8>, VaultError> {
+    Fields::new()
+        .text(&binding.request_id.to_string())
+        .text(binding.agent.as_str())
+        .text(binding.operation.as_str())
+        .text(binding.subject.as_ref().map_or("", SubjectId::as_str))
+        .time(binding.captured_at)
+        .time(binding.valid_until)
+        .finish()
 }
 
 /// A sample that only a matcher can read.
@@ -199,7 +180,7 @@ pub fn seal_sample(
         &key.public,
         INFO,
         &mut body,
-        &binding.aad()?,
+        &aad(binding)?,
         &mut PortRng(entropy),
     )
     .map_err(|_| VaultError::Malformed { what: "sealing key" })?;
@@ -250,7 +231,7 @@ impl SampleOpener {
             &encapped,
             INFO,
             body,
-            &binding.aad()?,
+            &aad(binding)?,
         )
         .map(Sensitive::new)
         .map_err(|_| VaultError::Authentication)
@@ -265,6 +246,8 @@ impl fmt::Debug for SampleOpener {
 
 #[cfg(test)]
 mod tests {
+    use ridgeline_domain::{Operation, RequestId, Timestamp};
+
     use super::*;
     use crate::testing::{System, binding, counting, golden_ring, hex, is_refusal, refuses_other_lengths, unhex};
     use proptest::prelude::*;
@@ -282,7 +265,7 @@ mod tests {
 
     #[test]
     fn golden_binding_key_and_sealed_sample() {
-        assert_eq!(hex(&binding().aad().unwrap()), GOLDEN_AAD);
+        assert_eq!(hex(&aad(&binding()).unwrap()), GOLDEN_AAD);
         let key = golden_ring().sealing_key();
         assert_eq!((key.key_id(), key.to_string().as_str()), (GOLDEN_KEY_ID, GOLDEN_KEY));
         let sealed = seal_sample(&key, &binding(), b"a sample", &counting()).unwrap();

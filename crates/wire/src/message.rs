@@ -1,8 +1,8 @@
 //! The values of the topics. `Debug` is left out where a value holds ciphertext or ids that have no place in a log line.
 
 use ridgeline_domain::{
-    AgentId, ErrorCode, Liveness, Modality, Operation, Outcome, Position, ReaderId, Reason, RequestId, SubjectId,
-    Timestamp,
+    AgentId, ErrorCode, Liveness, Modality, Operation, Outcome, Position, ReaderId, Reason, RequestId, ScanBinding,
+    SubjectId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,28 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The key it must lie under: everything about one subject in one lane; what is about nobody yet under its own id.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.subject_id {
+            Some(subject) if self.operation.needs_subject() => subject.to_string(),
+            _ => self.request_id.to_string(),
+        }
+    }
+
+    /// What its samples are sealed and signed for.
+    #[must_use]
+    pub fn binding(&self) -> ScanBinding {
+        ScanBinding {
+            request_id: self.request_id,
+            agent: self.agent.clone(),
+            operation: self.operation,
+            subject: self.subject_id.clone(),
+            captured_at: self.captured_at,
+            valid_until: self.valid_until,
+        }
+    }
+
     /// All sealed parts in the order in which the signature's digest takes them: samples, then details.
     pub fn sealed_parts(&self) -> impl Iterator<Item = &[u8]> {
         self.samples.iter().chain(&self.details).map(|part| part.sealed.as_slice())

@@ -1,6 +1,6 @@
 //! The first look at a record of `scans`: is it ours, is it signed, may it be opened.
 
-use ridgeline_domain::{AgentId, ErrorCode, Operation, ReaderId, RequestId, Sensitive, SubjectId, Timestamp};
+use ridgeline_domain::{AgentId, ErrorCode, ReaderId, Sensitive, Timestamp};
 use ridgeline_ports::{Record, TraceContext};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
@@ -48,17 +48,10 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
         .as_ref()
         .ok_or_else(|| StepError::poison(ErrorCode::RecordUndecodable, "a tombstone is no scan"))?;
     let scan: Scan = decode(value).map_err(|error: WireError| StepError::poison(error.code(), error.to_string()))?;
-    if record.key != key_of(scan.operation, scan.subject_id.as_ref(), scan.request_id).as_bytes() {
+    if record.key != scan.key().as_bytes() {
         return Err(StepError::poison(ErrorCode::RecordInvalid, "the record lies under a foreign key"));
     }
-    let binding = ScanBinding {
-        request_id: scan.request_id,
-        agent: scan.agent.clone(),
-        operation: scan.operation,
-        subject: scan.subject_id.clone(),
-        captured_at: scan.captured_at,
-        valid_until: scan.valid_until,
-    };
+    let binding = scan.binding();
     let reader: Option<ReaderId> = scan.reader.clone();
     let signature = ScanSignature::new(&binding, reader, sealed_digest(scan.sealed_parts()));
     refresh_for(platform, &scan.agent);
@@ -78,14 +71,6 @@ fn refresh_for(platform: &Platform, agent: &AgentId) {
     let unknown = platform.agents.read().key(agent).is_none();
     if let Some(refresh) = platform.refresh_agents.as_ref().filter(|_| unknown) {
         refresh();
-    }
-}
-
-/// The key a scan must lie under: everything about one subject in one lane; what is about nobody yet under its own id.
-fn key_of(operation: Operation, subject: Option<&SubjectId>, request: RequestId) -> String {
-    match (operation, subject) {
-        (Operation::Enrol | Operation::Verify | Operation::Delete, Some(subject)) => subject.to_string(),
-        _ => request.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
 use ridgeline_domain::{ErrorCode, RequestId};
+use ridgeline_ports::TraceContext;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -29,6 +30,7 @@ const MEDIA_TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "a
 pub(crate) async fn post(
     Extract(state): Extract<State>,
     Extension(label): Extension<RequestLabel>,
+    Extension(trace): Extension<TraceContext>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -36,8 +38,10 @@ pub(crate) async fn post(
     if !media_type(&parts.headers).is_some_and(|kind| MEDIA_TYPES.contains(&kind.as_str())) {
         return Err(Problem::new(ErrorCode::UnsupportedMediaType, "send application/x-ndjson"));
     }
+    state.admit()?;
     let place = state.reserve_stream()?;
     let lines = Lines {
+        room: state.reserve_upload(0)?,
         state: state.clone(),
         body: Incoming::new(&parts.headers, body).into_stream(),
         buffer: BytesMut::new(),
@@ -48,7 +52,7 @@ pub(crate) async fn post(
     };
     let in_work = state.limits().batch_lines;
     let answers = stream::unfold(lines, |mut lines| async { lines.next().await.map(|line| (line, lines)) })
-        .map(move |line| answer(state.clone(), caller.clone(), line))
+        .map(move |line| answer(state.clone(), caller.clone(), trace, line))
         .buffered(in_work)
         .map(move |(line, outcome)| {
             let _held = &place;
@@ -67,12 +71,12 @@ struct Line {
 
 type Outcome = (u64, Result<RequestId, (Problem, String)>);
 
-async fn answer(state: State, caller: Caller, line: Line) -> Outcome {
+async fn answer(state: State, caller: Caller, trace: TraceContext, line: Line) -> Outcome {
     let accepted = async {
         let (bytes, _room) = line.content?;
         let input = state.parts.cpu.run(move || input::from_json(&bytes)).await??;
         caller.require(input.operation.permission())?;
-        let (id, _) = submit::publish(&state, Submission::line(caller, input), None).await?;
+        let (id, _) = submit::publish(&state, Submission::line(caller, input, trace), None).await?;
         Ok(id)
     };
     let outcome = accepted.await.map_err(|problem: Problem| {
@@ -108,6 +112,8 @@ struct Lines {
     state: State,
     body: axum::body::BodyDataStream,
     buffer: BytesMut,
+    /// Room for the buffer: part of the budget of bodies, like the lines that are cut from it.
+    room: Upload,
     /// No line end before this place of the buffer.
     searched: usize,
     number: u64,
@@ -129,11 +135,12 @@ impl Lines {
                 continue;
             }
             self.searched = self.buffer.len();
-            if self.buffer.len() > self.state.limits().body_bytes_max {
+            let max = self.state.limits().body_bytes_max;
+            if self.buffer.len() > max {
                 self.buffer.clear();
+                drop(self.room.split_off(max));
                 self.searched = 0;
                 if !std::mem::replace(&mut self.skipping, true) {
-                    let max = self.state.limits().body_bytes_max;
                     let detail = format!("a line has at most {max} bytes");
                     return Some(self.refused(Problem::new(ErrorCode::BodyTooLarge, detail)));
                 }
@@ -158,12 +165,23 @@ impl Lines {
             piece = timeout(self.state.limits().body_idle, self.body.next()) => piece,
         };
         match piece {
-            Ok(Some(Ok(piece))) => self.buffer.extend_from_slice(&piece),
+            Ok(Some(Ok(piece))) => {
+                self.buffer.extend_from_slice(&piece);
+                self.make_room().await?;
+            }
             Ok(None) => self.ended = true,
             Ok(Some(Err(_))) => return Err(Problem::malformed("the body broke off")),
             Err(_) => return Err(Problem::malformed("the body did not go on in time")),
         }
         Ok(())
+    }
+
+    /// Holds the sender back until there is room for what has come. Longer lines than allowed are cut, so more is never kept.
+    async fn make_room(&mut self) -> Result<(), Problem> {
+        let limits = self.state.limits();
+        let bytes = self.buffer.len().min(limits.body_bytes_max);
+        let grown = timeout(limits.body_idle, self.room.await_growth(&self.state, bytes)).await;
+        grown.unwrap_or_else(|_| Err(Problem::unavailable("too many requests are being worked on")))
     }
 
     fn refused(&mut self, problem: Problem) -> Line {
@@ -185,8 +203,20 @@ impl Lines {
         let content = if line.len() > max {
             Err(Problem::new(ErrorCode::BodyTooLarge, format!("a line has at most {max} bytes")))
         } else {
-            self.state.await_upload(line.len()).await.map(|room| (line, room))
+            let room = self.room.split_off(line.len());
+            let state = self.state.clone();
+            room_for(&state, line, room).await
         };
         Some(Line { number: self.number, content })
     }
+}
+
+/// A line with the room it had in the buffer, and more if that was less than a line needs.
+async fn room_for(state: &State, line: Bytes, room: Option<Upload>) -> Result<(Bytes, Upload), Problem> {
+    let mut room = match room {
+        Some(room) => room,
+        None => state.await_upload(line.len()).await?,
+    };
+    room.await_growth(state, line.len()).await?;
+    Ok((line, room))
 }

@@ -10,11 +10,13 @@ mod view;
 mod wait;
 pub(crate) mod wake;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use ridgeline_domain::{ErrorCode, RequestId, SubjectId};
+use ridgeline_ports::TraceContext;
 
 use crate::auth::Caller;
 use crate::body::{Incoming, media_type};
@@ -29,14 +31,19 @@ pub(crate) use submit::{Submission, answer_submission};
 pub(crate) use view::{decision_record, json_response};
 
 /// `POST /api/v1/scans`
-pub(crate) async fn post(Extract(state): Extract<State>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn post(
+    Extract(state): Extract<State>,
+    Extension(trace): Extension<TraceContext>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut incoming = Incoming::new(&parts.headers, body);
     let accepted = async {
+        state.admit()?;
         let caller = Caller::of(&state, &parts.headers).await?;
         let (input, room) = read_input(&state, &parts.headers, &mut incoming).await?;
         caller.require(input.operation.permission())?;
-        let submission = Submission::of(caller, input, &parts.headers, state.limits().wait_max)?;
+        let submission = Submission::of(caller, input, (&parts.headers, trace), state.limits().wait_max)?;
         Ok((submission, room))
     };
     match accepted.await {

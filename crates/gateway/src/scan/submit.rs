@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use ridgeline_domain::{ApiKeyId, DurationMs, ErrorCode, RequestId};
 use ridgeline_intake::{PreparedSample, ScanRequest, prepare};
-use ridgeline_ports::{Cas, PlainWrite, RowKey};
+use ridgeline_ports::{Cas, PlainWrite, RowKey, TraceContext};
 use ridgeline_vault::{Vault, request_digest};
 use ridgeline_wire::row::{IdempotencyRow, RequestRow, table};
 use sha2::{Digest as _, Sha256};
@@ -31,6 +31,7 @@ pub(crate) struct Submission {
     input: ScanInput,
     idempotency_key: Option<String>,
     wait: Option<Duration>,
+    trace: TraceContext,
 }
 
 impl Submission {
@@ -41,16 +42,16 @@ impl Submission {
     pub(crate) fn of(
         caller: Caller,
         input: ScanInput,
-        headers: &HeaderMap,
+        (headers, trace): (&HeaderMap, TraceContext),
         wait_max: Duration,
     ) -> Result<Self, Problem> {
         let wait = preferred_wait(headers, wait_max);
-        Ok(Self { caller, input, idempotency_key: idempotency_key(headers)?, wait })
+        Ok(Self { caller, input, idempotency_key: idempotency_key(headers)?, wait, trace })
     }
 
     /// One line of a batch.
-    pub(crate) const fn line(caller: Caller, input: ScanInput) -> Self {
-        Self { caller, input, idempotency_key: None, wait: None }
+    pub(crate) const fn line(caller: Caller, input: ScanInput, trace: TraceContext) -> Self {
+        Self { caller, input, idempotency_key: None, wait: None, trace }
     }
 }
 
@@ -104,7 +105,7 @@ pub(crate) async fn publish(
     submission: Submission,
     deadline: Option<Instant>,
 ) -> Result<(RequestId, Option<Waiting>), Problem> {
-    let Submission { caller, input, idempotency_key, .. } = submission;
+    let Submission { caller, input, idempotency_key, trace, .. } = submission;
     let vault = shared.parts.vault.clone();
     let with_digest = idempotency_key.is_some();
     let prepared =
@@ -138,7 +139,8 @@ pub(crate) async fn publish(
     };
     let (signer, topic) = (shared.parts.signer.clone(), shared.topics.scans.clone());
     let entropy = shared.parts.entropy.clone();
-    let record = shared.parts.cpu.run(move || signer.scan_record(topic, &request, entropy.as_ref())).await??;
+    let record =
+        shared.parts.cpu.run(move || signer.traced_record(topic, &request, &trace, entropy.as_ref())).await??;
     remember(shared, id, &row, id == fresh).await?;
     shared.parts.log.publish(record).await?;
     Ok((id, waiting))

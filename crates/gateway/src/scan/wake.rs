@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ridgeline_ports::{Delivery, LogError, TailStart};
-use ridgeline_runtime::HealthState;
+use ridgeline_runtime::{Following, HealthState};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -13,14 +13,14 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Runs until `stop`.
-pub(crate) async fn run(shared: &Shared, stop: &CancellationToken) {
+pub(crate) async fn run(shared: &Shared, following: &Following, stop: &CancellationToken) {
     let health = shared.parts.health.component("gateway");
     let mut delay = RETRY_MIN;
     loop {
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            ended = follow(shared, || { health.healthy(); delay = RETRY_MIN; }) => ended,
+            ended = follow(shared, following, || { health.healthy(); delay = RETRY_MIN; }) => ended,
         };
         let reason = ended.err().map_or_else(|| "ended".to_owned(), |error| error.to_string());
         tracing::warn!(reason, "the tail of decisions is opened again");
@@ -34,10 +34,11 @@ pub(crate) async fn run(shared: &Shared, stop: &CancellationToken) {
 }
 
 /// One tail, until it ends.
-async fn follow(shared: &Shared, opened: impl FnOnce()) -> Result<(), LogError> {
+async fn follow(shared: &Shared, following: &Following, opened: impl FnOnce()) -> Result<(), LogError> {
     let mut tail = shared.parts.log.tail(&shared.topics.decisions, TailStart::End).await?;
     opened();
     while let Some(delivery) = tail.deliveries.recv().await {
+        following.read(&delivery);
         let Delivery::Record { record, .. } = delivery else { continue };
         if let Some(id) = std::str::from_utf8(&record.key).ok().and_then(|key| key.parse().ok()) {
             shared.correlator.wake(id);

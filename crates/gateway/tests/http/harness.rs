@@ -21,6 +21,7 @@ use ridgeline_ports::{
 };
 use ridgeline_runtime::{CpuPool, Health, SystemEntropy};
 use ridgeline_testkit::memory::Memory;
+use ridgeline_testkit::stall::{Stall, StallLog, StallStore};
 use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SealingKey, SigningKey, Vault};
 use ridgeline_wire::message::{Coverage, Decision, Scan};
 use ridgeline_wire::row::{AnswerCandidate, AnswerDetails, AnswerRow, table};
@@ -42,6 +43,8 @@ pub(crate) struct Site {
     pub(crate) health: Health,
     pub(crate) sealing: SealingKey,
     pub(crate) stop: CancellationToken,
+    pub(crate) stall_log: Stall,
+    pub(crate) stall_store: Stall,
 }
 
 impl Drop for Site {
@@ -68,9 +71,10 @@ impl Site {
         let (sealing, health) = (ring.sealing_key(), Health::new());
         let signer = Signer::new("gateway:test".parse().unwrap(), key, sealing.clone());
         let (vault, agents, stop) = (Vault::new(ring), Arc::default(), CancellationToken::new());
+        let (stall_log, stall_store) = (Stall::default(), Stall::default());
         let gateway = Gateway::new(GatewayParts {
-            log: log.clone(),
-            store: memory.store(),
+            log: Arc::new(StallLog { inner: log.clone(), stall: stall_log.clone() }),
+            store: Arc::new(StallStore { inner: memory.store(), stall: stall_store.clone() }),
             vault: vault.clone(),
             signer,
             agents: Arc::clone(&agents),
@@ -88,7 +92,7 @@ impl Site {
         });
         let (tailing, tail_stop) = (gateway.clone(), stop.clone());
         tokio::spawn(async move { tailing.run_tail(tail_stop).await });
-        Self { memory, log, gateway, vault, agents, health, sealing, stop }
+        Self { memory, log, gateway, vault, agents, health, sealing, stop, stall_log, stall_store }
     }
 
     /// With a worker that answers everything.

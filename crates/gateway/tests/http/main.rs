@@ -3,6 +3,7 @@
 mod bad_input;
 mod harness;
 mod operators;
+mod pressure;
 mod scans;
 mod sockets;
 mod streams;
