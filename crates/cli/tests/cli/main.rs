@@ -162,6 +162,32 @@ fn people_enrol_verify_and_identify_from_files() {
         assert!(metrics.contains(&line), "{line} is not in {metrics}");
     }
     assert!(metrics.contains("biometric_verification_duration_seconds_count{modality=\"fingerprint\"} 5"), "{metrics}");
+    let readers = [
+        ("scans", "matcher"),
+        ("partials", "merger"),
+        ("gallery", "gallery"),
+        ("probes", "gallery"),
+        ("decisions", "gateway"),
+    ];
+    for (topic, role) in readers {
+        let labels = format!("topic=\"{topic}\",role=\"{role}\"");
+        for name in ["ridgeline_lag_records", "ridgeline_oldest_unfinished_seconds"] {
+            assert!(
+                metrics.contains(&format!("{name}{{{labels}}} ")),
+                "{name} of {role} on {topic} is not in {metrics}"
+            );
+        }
+        if matches!(role, "matcher" | "merger") {
+            for name in ["ridgeline_records_running", "ridgeline_records_unfinished", "ridgeline_retries_total"] {
+                assert!(metrics.contains(&format!("{name}{{{labels}}} ")), "{name} of {role} is not in {metrics}");
+            }
+        }
+        if !matches!(topic, "probes" | "decisions") {
+            let line = format!("ridgeline_rebalances_total{{{labels},kind=\"assigned\"}}");
+            assert!(metrics.contains(&line), "{line} is not in {metrics}");
+        }
+    }
+    assert!(metrics.contains("ridgeline_http_publishes 0"), "{metrics}");
     assert!(!metrics.contains("alice"), "a subject in a metric");
 }
 
