@@ -1,4 +1,4 @@
-//! `ridgeline agent`: a capture agent of its own, which reaches the service over HTTP.
+//! `ridgeline agent`: a capture agent of its own, which hands its scans to a service over HTTP, or to Kafka.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ridgeline_agent::{
-    Agent, AgentParts, FolderOptions, FolderReader, HttpPublisher, Reader, SimulatedReader, Spool, SpoolLimits, Touch,
+    Agent, AgentParts, FolderOptions, FolderReader, HttpPublisher, LogPublisher, Publisher, Reader, SimulatedReader,
+    Spool, SpoolLimits, Touch,
 };
-use ridgeline_client::{Client, ClientError, ClientOptions};
+use ridgeline_client::{Client, ClientOptions};
 use ridgeline_domain::Sensitive;
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy};
@@ -23,7 +24,7 @@ use crate::args::AgentArgs;
 use crate::config::Settings;
 use crate::operator::Operator;
 use crate::serve::StopSignal;
-use crate::{keys, output, remote, telemetry};
+use crate::{connect, keys, output, remote, telemetry};
 
 /// Runs until a signal, or until a simulated reader has served its images and all of them have arrived.
 ///
@@ -91,23 +92,29 @@ fn agent(
         "the agent needs the public key that samples are sealed to: the service writes it to <data-dir>/sealing-key",
     )?;
     let vault = Vault::new(keys::ring(&dir.join(keys::name::KEY_RING), entropy.as_ref())?);
-    let topic = Topic::Scans.name("");
+    let topic = Topic::Scans.name(settings.prefix());
     let spool = Spool::open(&dir.join("spool"), topic.clone(), vault, entropy.clone(), SpoolLimits::default());
     Ok(Agent::new(AgentParts {
         signer: Signer::new(args.id.clone(), key, sealing),
         topic,
         spool: spool.context("the agent's spool")?,
-        publisher: Arc::new(HttpPublisher(client(settings, args)?)),
+        publisher: publisher(settings, args)?,
         cpu: CpuPool::with_default_threads()?,
         entropy,
         health: Health::new(),
     }))
 }
 
-/// The record's signature is the credential; no API key is sent.
-fn client(settings: &Settings, args: &AgentArgs) -> Result<Client, ClientError> {
-    let url = args.remote.url.clone().unwrap_or_else(|| remote::local_url(settings.listen));
-    Client::new(ClientOptions::new(url, None))
+/// To Kafka where it is configured and no service is named, else through a service. Over HTTP the record's signature is
+/// the credential; no API key is sent.
+fn publisher(settings: &Settings, args: &AgentArgs) -> anyhow::Result<Arc<dyn Publisher>> {
+    match (&settings.kafka, &args.remote.url) {
+        (Some(kafka), None) => Ok(Arc::new(LogPublisher(connect::kafka(settings, kafka)?.log()))),
+        (_, url) => {
+            let url = url.clone().unwrap_or_else(|| remote::local_url(settings.listen));
+            Ok(Arc::new(HttpPublisher(Client::new(ClientOptions::new(url, None))?)))
+        }
+    }
 }
 
 fn reader(args: &AgentArgs, entropy: Arc<dyn Entropy>) -> anyhow::Result<Box<dyn Reader>> {

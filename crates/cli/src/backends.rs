@@ -31,7 +31,7 @@ impl Backends {
     /// A directory that is in use, a log or store that cannot be reached or does not fit this version.
     pub(crate) async fn open(settings: &Settings, clock: Arc<dyn Clock>, create: bool) -> anyhow::Result<Self> {
         let _ = create;
-        anyhow::ensure!(settings.cluster.is_none(), "this build has no adapters for --kafka and --cql yet");
+        anyhow::ensure!(settings.cluster()?.is_none(), "this build has no adapters for --kafka and --cql yet");
         directory(settings.data_dir.clone(), clock).await
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Facts {
 /// # Errors
 /// In production: everything that is refused, a line each.
 pub(crate) fn configuration(settings: &Settings, roles: &[Role]) -> anyhow::Result<()> {
-    let Some(cluster) = &settings.cluster else {
+    let Some(cluster) = settings.cluster()? else {
         return refuse(settings, vec!["log and store on one machine: name --kafka and --cql".to_owned()]);
     };
     let mut refused = Vec::new();

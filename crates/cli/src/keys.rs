@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ridgeline_domain::{Permission, Sensitive, Timestamp};
 use ridgeline_ports::{Cas, Entropy, RowKey, Store};
-use ridgeline_vault::{ApiKey, KeyRing, SealingKey, SigningKey, keyring};
+use ridgeline_vault::{Aad, ApiKey, KeyRing, Purpose, SealingKey, SigningKey, Vault, keyring};
 use ridgeline_wire::row::{ApiKeyRow, table};
 
 /// Names of files in a data directory.
@@ -114,6 +114,38 @@ pub(crate) async fn api_key(
     Ok(path)
 }
 
+/// Whether the key ring is the one that the stored data are sealed with. The first process of a deployment leaves a
+/// ciphertext that all others must be able to open: a worker with another ring would refuse every record as poison.
+///
+/// # Errors
+/// If the ring does not open it, or the store cannot be reached.
+pub(crate) async fn belongs(
+    store: &dyn Store,
+    vault: &Vault,
+    entropy: &dyn Entropy,
+    file: &Path,
+) -> anyhow::Result<()> {
+    const ROW: &str = "key-ring";
+    let (key, aad) = (RowKey::single(ROW), Aad::new(table::DEPLOYMENT.name, ROW, "value"));
+    let held = match store.get(table::DEPLOYMENT, &key).await? {
+        Some(row) => row.value,
+        None => {
+            let own = vault.seal(Purpose::Field, &aad, ROW.as_bytes(), entropy)?;
+            match store.insert_new(table::DEPLOYMENT, &key, own.into(), None).await? {
+                Cas::Applied(_) => return Ok(()),
+                Cas::Conflict(row) => row.context("the mark of the key ring vanished while it was read")?.value,
+            }
+        }
+    };
+    let opened = vault.open(Purpose::Field, &aad, &held);
+    opened.map(drop).with_context(|| {
+        let file = file.display();
+        format!(
+            "key ring {file} is not the one that this deployment's data are sealed with; every process needs the same"
+        )
+    })
+}
+
 /// Reads a file that holds one secret.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<Sensitive<String>> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -209,5 +241,21 @@ mod tests {
         let page = store.scan(table::API_KEYS, None, 10).await.unwrap();
         assert_eq!(page.rows.len(), 1);
         embedded.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn another_key_ring_is_refused_and_a_rotated_one_is_not() {
+        let memory = ridgeline_testkit::memory::Memory::open();
+        let store = memory.store();
+        store.ensure_tables(table::ALL).await.unwrap();
+        let check = async |ring: &KeyRing| {
+            belongs(store.as_ref(), &Vault::new(ring.clone()), &SystemEntropy, Path::new("the-ring")).await
+        };
+        let mut ours = KeyRing::create(&SystemEntropy).unwrap();
+        check(&ours).await.unwrap();
+        ours.rotate(Purpose::Field, &SystemEntropy).unwrap();
+        check(&ours).await.unwrap();
+        let error = check(&KeyRing::create(&SystemEntropy).unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains("the-ring") && error.contains("same"), "{error}");
     }
 }

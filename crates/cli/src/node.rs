@@ -23,7 +23,7 @@ use crate::agents::Agents;
 use crate::args::Role;
 use crate::backends::Backends;
 use crate::config::{Folder, Profile, Settings};
-use crate::{faults, keys, telemetry};
+use crate::{faults, guard, keys, telemetry};
 
 /// Longest time for each half of a stop: first callers and readers, then workers. Above the drain limits of both.
 const DRAIN: Duration = Duration::from_secs(12);
@@ -105,6 +105,7 @@ impl Node {
     /// A port that is taken, a directory that is in use, a key file that is damaged or open to others, a log or store that
     /// cannot be reached or is not ready for this version, and in production whatever would lose data or leak secrets.
     pub(crate) async fn start(settings: &Settings, roles: &[Role], create: bool) -> anyhow::Result<Self> {
+        guard::configuration(settings, roles)?;
         let serves = roles.contains(&Role::Gateway);
         let tls = settings.tls.as_ref().map(|files| Tls::from_files(&files.certificate, &files.key));
         let tls = tls.transpose().context("[tls] certificate and key")?;
@@ -142,6 +143,8 @@ impl Node {
         listeners: (Option<TcpListener>, TcpListener, Option<Tls>),
     ) -> anyhow::Result<()> {
         let (listener, admin_listener, tls) = listeners;
+        let store = self.backends.store();
+        keys::belongs(store.as_ref(), &shared.vault, shared.entropy.as_ref(), &settings.key_ring()).await?;
         // Before the workers: they must know the sources of this process when their first record comes.
         let gateway = if listener.is_some() { Some(self.gateway(settings, shared).await?) } else { None };
         let agent = settings.folder.as_ref().filter(|_| gateway.is_some());
@@ -222,7 +225,7 @@ impl Node {
             health: shared.health.clone(),
             limits: Limits::default(),
         });
-        let member = member(settings);
+        let member = settings.member();
         for role in roles {
             let (p, stop, member) = (platform.clone(), self.back.stop.clone(), member.clone());
             match role {
@@ -288,18 +291,6 @@ impl Node {
 /// What is missing in production until somebody makes it.
 const INIT: &str = "in production keys are made by `ridgeline init`, never by a start";
 
-/// The name under which this process joins groups. Without a chosen one each start is a new member.
-fn member(settings: &Settings) -> String {
-    match (&settings.name, &settings.cluster) {
-        (Some(name), _) => name.clone(),
-        (None, None) => "local".to_owned(),
-        (None, Some(_)) => {
-            let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-            format!("{host}-{}", std::process::id())
-        }
-    }
-}
-
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| match address.port() {
         0 => format!("cannot listen on {address}"),
@@ -347,7 +338,7 @@ fn own_source(
         return Ok(key);
     }
     let key = keys::signing_key(&path, shared.entropy.as_ref())?;
-    match settings.cluster {
+    match settings.kafka {
         // The workers may be other processes.
         Some(_) => shared.agents.publish(&id, &key.verifying_key(), operations)?,
         None => shared.agents.add_own(id, key.verifying_key(), operations)?,

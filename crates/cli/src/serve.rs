@@ -35,7 +35,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<ExitCode> {
 /// As [`up`]; also without a log and a store that other processes can reach.
 pub(crate) async fn roles(settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
     telemetry::log(&settings, "info")?;
-    if settings.cluster.is_none() {
+    if settings.cluster()?.is_none() {
         bail!(
             "a role of its own needs a log and a store that others reach: name --kafka and --cql, or a file with [kafka] \
              and [cql] by --config. `ridgeline up` runs everything in one process without them"

@@ -270,6 +270,8 @@ pub mod table {
     pub const USED_PROBES: TableSpec = TableSpec { name: "used_probes", kind: TableKind::Conditional };
     /// By public id of the key.
     pub const API_KEYS: TableSpec = TableSpec { name: "api_keys", kind: TableKind::Conditional };
+    /// One row, by name: a ciphertext that only the deployment's own key ring opens.
+    pub const DEPLOYMENT: TableSpec = TableSpec { name: "deployment", kind: TableKind::Conditional };
     /// All of them.
-    pub const ALL: &[TableSpec] = &[REQUESTS, IDEMPOTENCY, ANSWERS, SUBJECTS, USED_PROBES, API_KEYS];
+    pub const ALL: &[TableSpec] = &[REQUESTS, IDEMPOTENCY, ANSWERS, SUBJECTS, USED_PROBES, API_KEYS, DEPLOYMENT];
 }

@@ -10,14 +10,12 @@ use super::Profile;
 use crate::args::ClusterArgs;
 
 /// A log and a store outside this process.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Cluster {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cluster<'a> {
     /// The log.
-    pub(crate) kafka: KafkaSettings,
+    pub(crate) kafka: &'a KafkaSettings,
     /// The store.
-    pub(crate) cql: CqlSettings,
-    /// Address of a schema registry whose ids stand in front of values; `None`: the ids are our own.
-    pub(crate) registry: Option<String>,
+    pub(crate) cql: &'a CqlSettings,
 }
 
 /// How Kafka is reached and how its topics are made.
@@ -138,42 +136,38 @@ pub(super) struct CqlFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistryFile {
-    url: Option<String>,
-}
-
-/// The three sections of a file.
-pub(super) struct Sections {
-    pub(super) kafka: Option<KafkaFile>,
-    pub(super) cql: Option<CqlFile>,
-    pub(super) registry: Option<RegistryFile>,
+    pub(super) url: Option<String>,
 }
 
 /// Kafka's default of `SCRAM`, the strongest that its brokers know.
 const MECHANISM: &str = "SCRAM-SHA-512";
 const KEYSPACE: &str = "ridgeline";
 
-/// The cluster that file and command line name together; `None` if neither names one.
-///
-/// # Errors
-/// Only one of log and store, or a value outside its range.
-pub(super) fn cluster(sections: Sections, args: &ClusterArgs, profile: Profile) -> anyhow::Result<Option<Cluster>> {
-    let named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let kafka = sections.kafka.unwrap_or_default();
-    let cql = sections.cql.unwrap_or_default();
-    let has_kafka = named(&args.kafka) || named(&kafka.brokers);
-    let has_cql = named(&args.cql) || !cql.hosts.is_empty();
-    match (has_kafka, has_cql) {
-        (false, false) => return Ok(None),
-        (true, true) => {}
-        (true, false) => bail!("Kafka is configured, the store is not: give --cql HOST:PORT, or [cql] hosts"),
-        (false, true) => bail!("the store is configured, Kafka is not: give --kafka HOST:PORT, or [kafka] brokers"),
+impl<'a> Cluster<'a> {
+    /// Both, or neither: a process has one without the other only by mistake.
+    ///
+    /// # Errors
+    /// If only one is named; the text says how to name the other.
+    pub(super) fn of(kafka: Option<&'a KafkaSettings>, cql: Option<&'a CqlSettings>) -> anyhow::Result<Option<Self>> {
+        match (kafka, cql) {
+            (None, None) => Ok(None),
+            (Some(kafka), Some(cql)) => Ok(Some(Self { kafka, cql })),
+            (Some(_), None) => bail!("Kafka is configured, the store is not: give --cql HOST:PORT, or [cql] hosts"),
+            (None, Some(_)) => {
+                bail!("the store is configured, Kafka is not: give --kafka HOST:PORT, or [kafka] brokers")
+            }
+        }
     }
-    let registry = sections.registry.and_then(|registry| registry.url);
-    let registry = registry.map(|url| url.trim_end_matches('/').to_owned());
-    Ok(Some(Cluster { kafka: self::kafka(kafka, args, profile)?, cql: self::cql(cql, args, profile)?, registry }))
 }
 
-fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<KafkaSettings> {
+/// Kafka, if file or command line name brokers.
+///
+/// # Errors
+/// A value outside its range.
+pub(super) fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<Option<KafkaSettings>> {
+    let Some(brokers) = args.kafka.clone().or(file.brokers).filter(|brokers| !brokers.is_empty()) else {
+        return Ok(None);
+    };
     let replication = file.replication.unwrap_or(profile.copies());
     let min_insync = file.min_insync.unwrap_or(if replication > 1 { 2 } else { 1 });
     if !(1..=replication).contains(&min_insync) {
@@ -189,8 +183,8 @@ fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> anyhow::Resul
     if needs_login != login.is_some() {
         bail!("kafka.security sasl and sasl_tls need kafka.username and kafka.password_file, the others take none");
     }
-    Ok(KafkaSettings {
-        brokers: args.kafka.clone().or(file.brokers).unwrap_or_default(),
+    Ok(Some(KafkaSettings {
+        brokers,
         prefix,
         tuning: file.profile,
         replication,
@@ -200,14 +194,21 @@ fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> anyhow::Resul
         login,
         mechanism: file.mechanism.unwrap_or_else(|| MECHANISM.to_owned()),
         options: file.options,
-    })
+    }))
 }
 
-fn cql(file: CqlFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<CqlSettings> {
-    let hosts = match &args.cql {
-        Some(hosts) => hosts.split(',').map(|host| host.trim().to_owned()).collect(),
+/// The store, if file or command line name nodes.
+///
+/// # Errors
+/// A value outside its range.
+pub(super) fn cql(file: CqlFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<Option<CqlSettings>> {
+    let hosts: Vec<String> = match &args.cql {
+        Some(hosts) => hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect(),
         None => file.hosts,
     };
+    if hosts.is_empty() {
+        return Ok(None);
+    }
     let keyspace = args.keyspace.clone().or(file.keyspace).unwrap_or_else(|| KEYSPACE.to_owned());
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let starts_well = keyspace.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
@@ -218,14 +219,14 @@ fn cql(file: CqlFile, args: &ClusterArgs, profile: Profile) -> anyhow::Result<Cq
     if replication.copies().is_none_or(|copies| copies == 0) {
         bail!("cql.replication must be at least 1, in all or for each data centre");
     }
-    Ok(CqlSettings {
+    Ok(Some(CqlSettings {
         hosts,
         keyspace,
         datacenter: file.datacenter,
         replication,
         ca_file: file.ca_file,
         login: login("cql", file.username, file.password_file)?,
-    })
+    }))
 }
 
 fn login(section: &str, username: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Option<Login>> {

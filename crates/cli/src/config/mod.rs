@@ -52,8 +52,12 @@ pub(crate) struct Settings {
     pub(crate) keys: KeyFiles,
     /// Certificate and key of the listeners.
     pub(crate) tls: Option<TlsFiles>,
-    /// Log and store outside this process.
-    pub(crate) cluster: Option<Cluster>,
+    /// A log outside this process.
+    pub(crate) kafka: Option<KafkaSettings>,
+    /// A store outside this process.
+    pub(crate) cql: Option<CqlSettings>,
+    /// Address of a schema registry whose ids stand in front of values; `None`: the ids are our own.
+    pub(crate) registry: Option<String>,
 }
 
 /// What is forgiven.
@@ -175,9 +179,7 @@ impl Settings {
     }
 
     fn merge(global: &Global, command: &Command, file: File) -> anyhow::Result<Self> {
-        let (serve, cluster) = (serve_args(command), cluster_args(command));
-        let sections = cluster::Sections { kafka: file.kafka, cql: file.cql, registry: file.registry };
-        let cluster = cluster::cluster(sections, &cluster, file.profile)?;
+        let (serve, outside) = (serve_args(command), cluster_args(command));
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let given = global.data_dir.clone().or(file.data_dir);
         let folder = match (&serve.folder, file.folder) {
@@ -192,7 +194,9 @@ impl Settings {
             name: global.name.clone().or(file.name),
             keys: file.keys,
             tls: file.tls,
-            cluster,
+            kafka: cluster::kafka(file.kafka.unwrap_or_default(), &outside, file.profile)?,
+            cql: cluster::cql(file.cql.unwrap_or_default(), &outside, file.profile)?,
+            registry: file.registry.and_then(|registry| registry.url).map(|url| url.trim_end_matches('/').to_owned()),
             data_dir_given: given.is_some(),
             data_dir: given.unwrap_or_else(|| PathBuf::from("ridgeline-data")),
             listen: serve.listen.or(file.listen).unwrap_or(loopback(8080)),
@@ -241,7 +245,27 @@ impl Settings {
 
     /// Prefix of topics and groups.
     pub(crate) fn prefix(&self) -> &str {
-        self.cluster.as_ref().map_or("", |cluster| &cluster.kafka.prefix)
+        self.kafka.as_ref().map_or("", |kafka| &kafka.prefix)
+    }
+
+    /// The name under which this process joins groups. Without a chosen one each start is a new member.
+    pub(crate) fn member(&self) -> String {
+        match (&self.name, &self.kafka) {
+            (Some(name), _) => name.clone(),
+            (None, None) => "local".to_owned(),
+            (None, Some(_)) => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                format!("{host}-{}", std::process::id())
+            }
+        }
+    }
+
+    /// The log and the store outside this process; `None`: both live in the data directory.
+    ///
+    /// # Errors
+    /// If only one of them is configured.
+    pub(crate) fn cluster(&self) -> anyhow::Result<Option<Cluster<'_>>> {
+        Cluster::of(self.kafka.as_ref(), self.cql.as_ref())
     }
 }
 

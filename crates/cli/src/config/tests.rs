@@ -65,16 +65,20 @@ fn the_folder_comes_from_either_side() {
 
 #[test]
 fn log_and_store_outside_are_named_together() {
-    assert_eq!(settings("ridgeline up", "").unwrap().cluster, None);
+    assert!(settings("ridgeline up", "").unwrap().cluster().unwrap().is_none());
     let both = settings("ridgeline up --kafka k:9092 --cql a:9042,b:9042 --topic-prefix site. --keyspace site", "");
-    let both = both.unwrap().cluster.unwrap();
+    let both = both.unwrap();
+    let both = both.cluster().unwrap().unwrap();
     assert_eq!(
         (both.kafka.brokers.as_str(), both.kafka.prefix.as_str(), both.kafka.replication),
         ("k:9092", "site.", 1)
     );
-    assert_eq!((both.cql.hosts, both.cql.keyspace.as_str()), (vec!["a:9042".to_owned(), "b:9042".to_owned()], "site"));
+    assert_eq!(
+        (both.cql.hosts.clone(), both.cql.keyspace.as_str()),
+        (vec!["a:9042".to_owned(), "b:9042".to_owned()], "site")
+    );
     for (line, missing) in [("ridgeline matcher --kafka k:9092", "--cql"), ("ridgeline matcher --cql c", "--kafka")] {
-        let error = settings(line, "").unwrap_err().to_string();
+        let error = settings(line, "").unwrap().cluster().unwrap_err().to_string();
         assert!(error.contains(missing), "{error}");
     }
 }
@@ -84,7 +88,7 @@ fn a_production_file_asks_for_three_copies_unless_it_says_otherwise() {
     let file = "profile = \"production\"\nname = \"gw-1\"\n[kafka]\nbrokers = \"k:9092\"\n\
                 [cql]\nhosts = [\"c:9042\"]\nreplication = { north = 3, south = 2 }";
     let settings = self::settings("ridgeline gateway", file).unwrap();
-    let cluster = settings.cluster.unwrap();
+    let cluster = settings.cluster().unwrap().unwrap();
     assert_eq!((settings.profile, settings.name.as_deref()), (Profile::Production, Some("gw-1")));
     assert_eq!((cluster.kafka.replication, cluster.kafka.min_insync), (3, 2));
     assert_eq!(cluster.cql.replication.copies(), Some(2));
