@@ -37,6 +37,14 @@ pub(crate) fn cas(result: QueryResult, version: Version) -> Result<Cas, Failure>
     }
 }
 
+/// Whether a conditional statement was carried out, whatever it is about.
+pub(crate) fn applied(result: QueryResult) -> Result<bool, Failure> {
+    let rows = result.into_rows_result().map_err(|_| Failure::Garbled)?;
+    let mut columns = rows.single_row::<ColumnIterator<'_, '_>>().map_err(|_| Failure::Garbled)?;
+    let column = columns.find_map(|column| column.ok().filter(|column| column.spec.name() == APPLIED));
+    column.ok_or(Failure::Garbled).and_then(|column| read::<bool>(&column))
+}
+
 fn read<'frame, 'metadata, T: DeserializeValue<'frame, 'metadata>>(
     column: &scylla::deserialize::row::RawColumn<'frame, 'metadata>,
 ) -> Result<T, Failure> {

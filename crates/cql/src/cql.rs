@@ -54,7 +54,7 @@ impl Cql {
         config.check()?;
         let session = Arc::new(connect::session(&config).await?);
         let (dialect, version) = dialect(&session, config.dialect).await?;
-        if config.create_keyspace {
+        if config.create_keyspace && !keyspace_exists(&session, &config.keyspace).await? {
             let statement = create_keyspace(&config.keyspace, &config.replication, dialect);
             schema::change(&session, "making the keyspace", &statement).await?;
         }
@@ -85,6 +85,19 @@ impl Cql {
         let statement = format!("DROP KEYSPACE IF EXISTS {}", self.config.keyspace);
         schema::change(&self.session, "dropping the keyspace", &statement).await
     }
+}
+
+/// Whether the keyspace is there. A user that may not make one can use one that is.
+pub(crate) async fn keyspace_exists(session: &Session, name: &str) -> Result<bool, CqlError> {
+    let statement = format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{name}'");
+    let found: Vec<(String,)> = rows(session, "the keyspace", &statement).await?;
+    Ok(!found.is_empty())
+}
+
+/// The statement that makes the configured keyspace on this database.
+pub(crate) async fn keyspace_statement(session: &Session, config: &CqlConfig) -> Result<String, CqlError> {
+    let (dialect, _) = dialect(session, config.dialect).await?;
+    Ok(create_keyspace(&config.keyspace, &config.replication, dialect))
 }
 
 /// ScyllaDB offers conditional writes on vnodes in every version, on tablets only in recent ones.

@@ -1,7 +1,8 @@
 //! The store over CQL, for Apache Cassandra and ScyllaDB: the only crate that names `scylla`.
 //!
 //! [`Cql::connect`] opens a session, [`Cql::store`] lends the `Store` port, and [`Cql::facts`] says what
-//! the database is, for whoever judges whether it is fit for production.
+//! the database is, for whoever judges whether it is fit for production. [`migration::migrate`] brings a keyspace to the shape that
+//! this binary expects. What lies in the tables and why is told in `docs/adr/0007`.
 
 mod answer;
 mod cell;
@@ -10,6 +11,7 @@ mod connect;
 mod cql;
 mod error;
 pub mod metric;
+pub mod migration;
 
 mod rows;
 mod schema;

@@ -1,14 +1,19 @@
 //! The tables as the database has them. A table's columns tell its kind, so nothing else has to record it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ridgeline_ports::{StoreError, TableKind, TableSpec};
 use scylla::client::session::Session;
+use scylla::statement::unprepared::Statement;
 
 use crate::error::{CqlError, Failure};
 
 /// A deleted plain row stays dead this long although older writes may still arrive; the log they come from keeps them shorter.
 const GC_GRACE_SECS: u32 = 864_000;
+
+/// A change of the schema takes longer than a request about a row.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The statement that makes a table; migrations contain the same.
 #[must_use]
@@ -90,6 +95,8 @@ fn judge(found: &BTreeMap<String, (String, String)>) -> Shape {
 /// Runs a statement about the schema and waits until all nodes have it.
 pub(crate) async fn change(session: &Session, what: &'static str, statement: &str) -> Result<(), CqlError> {
     let failed = |reason: String| CqlError::Statement { what, reason };
+    let mut statement = Statement::new(statement);
+    statement.set_request_timeout(Some(CHANGE_TIMEOUT));
     session.query_unpaged(statement, ()).await.map_err(|error| failed(error.to_string()))?;
     session.await_schema_agreement().await.map_err(|error| failed(error.to_string()))?;
     Ok(())

@@ -30,6 +30,9 @@ const KEY_BYTES_MAX: usize = 512;
 /// Largest value; a mutation of more than half a commit log segment, 32 MiB by default, is refused by the database.
 const VALUE_BYTES_MAX: usize = 8 << 20;
 
+/// Between two reads for a lost answer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// The store in one keyspace.
 pub(crate) struct CqlStore {
     session: Arc<Session>,
@@ -143,7 +146,7 @@ impl CqlStore {
             Err(Failure::Unknown(why)) => {
                 let until = started + self.timeout;
                 let found = tokio::time::timeout_at(until, self.prove(table.0, key, &trace)).await.unwrap_or(false);
-                metric::lost_answer(if found { "applied" } else { "nothing" });
+                metric::lost_answer(table.1.name, if found { "applied" } else { "nothing" });
                 tracing::debug!(table = table.1.name, kind, why, found, "the answer to a conditional write was lost");
                 if found { Ok(Cas::Applied(trace.version)) } else { Err(Failure::Unknown(why)) }
             }
@@ -154,15 +157,21 @@ impl CqlStore {
             Ok(Cas::Conflict(_)) => "conflict",
             Err(failure) => failure.outcome(),
         };
-        metric::request(kind, outcome, started.elapsed());
+        metric::request(table.1.name, kind, outcome, started.elapsed());
         ended.map_err(|failure| failure.into_store_error(table.1.name))
     }
 
+    /// Reads until there is an answer, since the connection that broke may have been the only one; the caller limits the time.
     async fn prove(&self, table: &Table, key: &RowKey, trace: &Trace) -> bool {
         let Some(mark) = trace.mark else { return false };
-        let read = self.execute(&table.statements.get, (&key.partition, &key.clustering)).await;
-        let Ok(row) = read.and_then(rows::of).and_then(|rows| rows::marked(&rows)) else { return false };
-        answer::proves(row.as_ref(), mark, trace.version)
+        loop {
+            let read = self.execute(&table.statements.get, (&key.partition, &key.clustering)).await;
+            match read.and_then(rows::of).and_then(|rows| rows::marked(&rows)) {
+                Ok(row) => return answer::proves(row.as_ref(), mark, trace.version),
+                Err(Failure::Unsent(_) | Failure::Unknown(_)) => tokio::time::sleep(LOOK_AGAIN_AFTER).await,
+                Err(Failure::Refused(_) | Failure::Garbled) => return false,
+            }
+        }
     }
 
     async fn page(
@@ -320,7 +329,7 @@ async fn measured<T>(
     let started = Instant::now();
     let ended = work.await;
     let outcome = ended.as_ref().err().map_or("ok", |failure| failure.outcome());
-    metric::request(kind, outcome, started.elapsed());
+    metric::request(table.name, kind, outcome, started.elapsed());
     if let Err(failure) = &ended {
         tracing::debug!(table = table.name, kind, ?failure, "a request to the database failed");
     }

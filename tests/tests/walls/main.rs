@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod graph;
 mod licences;
+mod tables;
 mod walls;
 
 use std::path::PathBuf;
