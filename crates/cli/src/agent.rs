@@ -109,7 +109,7 @@ fn agent(
 /// the credential; no API key is sent.
 fn publisher(settings: &Settings, args: &AgentArgs) -> anyhow::Result<Arc<dyn Publisher>> {
     match (&settings.kafka, &args.remote.url) {
-        (Some(kafka), None) => Ok(Arc::new(LogPublisher(connect::kafka(settings, kafka)?.log()))),
+        (Some(kafka), None) => Ok(Arc::new(LogPublisher(connect::kafka(kafka)?.log()))),
         (_, url) => {
             let url = url.clone().unwrap_or_else(|| remote::local_url(settings.listen));
             Ok(Arc::new(HttpPublisher(Client::new(ClientOptions::new(url, None))?)))

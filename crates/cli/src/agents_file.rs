@@ -7,10 +7,11 @@
 //! operations = ["verify"]
 //! ```
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use ridgeline_domain::{AgentId, Operation};
 use ridgeline_gateway::AgentBook;
 use ridgeline_vault::{AgentRegistry, VerifyingKey};
@@ -36,14 +37,12 @@ struct Entry {
 /// The file of a data directory.
 pub(crate) struct AgentsFile {
     path: PathBuf,
-    /// One writer at a time.
-    writing: Mutex<()>,
 }
 
 impl AgentsFile {
     /// The file at `path`; it need not exist.
     pub(crate) fn at(path: PathBuf) -> Self {
-        Self { path, writing: Mutex::new(()) }
+        Self { path }
     }
 
     /// Where it is.
@@ -79,7 +78,11 @@ impl AgentsFile {
 
 impl AgentBook for AgentsFile {
     fn add(&self, id: &AgentId, key: &VerifyingKey, operations: &[Operation]) -> std::io::Result<()> {
-        let _writing = self.writing.lock();
+        // Released with the file. Other processes write here too, and each replaces the whole file.
+        let mut beside = self.path.as_os_str().to_owned();
+        beside.push(".lock");
+        let writing = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(beside)?;
+        writing.lock()?;
         let mut book = self.read().map_err(std::io::Error::other)?;
         // Two requests for one id may both have passed the look into the registry; a file with both would keep the next start from succeeding.
         if book.agent.iter().any(|known| known.id == id.as_str()) {
@@ -127,5 +130,23 @@ mod tests {
         std::fs::write(dir.path().join("agents.toml"), text).unwrap();
         let error = AgentsFile::at(dir.path().join("agents.toml")).load(&mut AgentRegistry::new()).unwrap_err();
         assert!(format!("{error:#}").contains("gate-7"), "{error:#}");
+    }
+
+    #[test]
+    fn writers_of_several_processes_lose_no_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agents.toml");
+        let key = SigningKey::generate(&SystemEntropy).unwrap().verifying_key();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (path, id) = (path.clone(), format!("gate-{number}"));
+                // Each has a file of its own, as another process would.
+                scope
+                    .spawn(move || AgentsFile::at(path).add(&id.parse().unwrap(), &key, &[Operation::Verify]).unwrap());
+            }
+        });
+        let mut registry = AgentRegistry::new();
+        AgentsFile::at(path).load(&mut registry).unwrap();
+        assert_eq!(registry.len(), 8);
     }
 }

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use ridgeline_cql::{Cql, Replication, migration};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_ports::{Clock, EventLog, Store};
+use ridgeline_kafka::Kafka;
+use ridgeline_ports::{Clock, Entropy, EventLog, LogError, Store};
 use ridgeline_wire::row::table;
 use ridgeline_wire::{Topic, Topology};
 
-use crate::config::Settings;
+use crate::config::{Cluster, Settings};
+use crate::connect;
+use crate::guard::{self, Facts};
 
 /// An open log and an open store.
 pub(crate) struct Backends {
@@ -21,18 +25,26 @@ pub(crate) struct Backends {
 /// What must be closed.
 enum Held {
     Directory(Embedded),
+    Cluster(Kafka, Box<Cql>),
 }
 
 impl Backends {
-    /// Opens both. `create` makes topics and tables that are missing; otherwise their absence is an error that names the
-    /// command to run. A data directory always has its own.
+    /// Opens both. `create` makes topics and tables that are missing in a cluster; otherwise their absence is an error that
+    /// names the command to run. A data directory always gets its own.
     ///
     /// # Errors
-    /// A directory that is in use, a log or store that cannot be reached or does not fit this version.
-    pub(crate) async fn open(settings: &Settings, clock: Arc<dyn Clock>, create: bool) -> anyhow::Result<Self> {
-        let _ = create;
-        anyhow::ensure!(settings.cluster()?.is_none(), "this build has no adapters for --kafka and --cql yet");
-        directory(settings.data_dir.clone(), clock).await
+    /// A directory that is in use, a log or store that cannot be reached or does not fit this version, and in production
+    /// one that keeps too few copies.
+    pub(crate) async fn open(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        entropy: &dyn Entropy,
+        create: bool,
+    ) -> anyhow::Result<Self> {
+        match settings.cluster()? {
+            None => directory(settings.data_dir.clone(), clock).await,
+            Some(cluster) => connected(settings, cluster, clock, entropy, create).await,
+        }
     }
 
     /// The log.
@@ -49,7 +61,24 @@ impl Backends {
     pub(crate) async fn close(self) {
         match self.held {
             Held::Directory(embedded) => embedded.shutdown().await,
+            Held::Cluster(kafka, _) => kafka.shutdown().await,
         }
+    }
+
+    /// Closes, and removes the topics under `prefix` and the keyspace, as a demo does that leaves nothing behind.
+    ///
+    /// # Errors
+    /// What the cluster refuses to remove.
+    pub(crate) async fn discard(self, prefix: &str) -> anyhow::Result<()> {
+        match self.held {
+            Held::Directory(embedded) => embedded.shutdown().await,
+            Held::Cluster(kafka, cql) => {
+                kafka.delete_topics(prefix).await.context("removing the demo's topics")?;
+                kafka.shutdown().await;
+                cql.drop_keyspace().await.context("removing the demo's keyspace")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -62,4 +91,67 @@ async fn directory(dir: PathBuf, clock: Arc<dyn Clock>) -> anyhow::Result<Backen
     }
     store.ensure_tables(table::ALL).await.context("tables of the store")?;
     Ok(Backends { log, store, held: Held::Directory(embedded) })
+}
+
+async fn connected(
+    settings: &Settings,
+    cluster: Cluster<'_>,
+    clock: Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+    create: bool,
+) -> anyhow::Result<Backends> {
+    let kafka = connect::kafka(cluster.kafka)?;
+    let log = kafka.log();
+    let hosts = cluster.cql.hosts.join(", ");
+    if create {
+        let config = connect::cql(cluster.cql, true)?;
+        let quiet = &mut |step: migration::Step| tracing::debug!(%step, "migration");
+        migration::migrate(&config, entropy, migration::ALL, false, quiet)
+            .await
+            .with_context(|| format!("tables of the store at {hosts}"))?;
+        for spec in Topic::ALL.iter().map(|topic| topic.spec(&cluster.kafka.prefix, Topology::Kafka)) {
+            log.ensure_topic(&spec).await.with_context(|| format!("topic {}", spec.name))?;
+        }
+    } else {
+        topics_are_there(log.as_ref(), &cluster.kafka.prefix).await?;
+    }
+    let cql = Cql::connect(connect::cql(cluster.cql, false)?, clock, entropy).await;
+    let cql = cql.with_context(|| format!("the store at {hosts}"))?;
+    let store = cql.store();
+    store.ensure_tables(table::ALL).await.context("tables of the store; run: ridgeline migrate")?;
+    guard::cluster(settings, &facts(&kafka, &cql, &cluster.kafka.prefix).await?)?;
+    Ok(Backends { log, store, held: Held::Cluster(kafka, Box::new(cql)) })
+}
+
+/// # Errors
+/// Names every topic that is missing or has another number of partitions, and the command that helps.
+async fn topics_are_there(log: &dyn EventLog, prefix: &str) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    for spec in Topic::ALL.iter().map(|topic| topic.spec(prefix, Topology::Kafka)) {
+        match log.partitions(&spec.name).await {
+            Ok(count) if count == spec.partitions => {}
+            Ok(count) => wrong.push(format!("{} has {count} partitions instead of {}", spec.name, spec.partitions)),
+            Err(LogError::UnknownTopic(name)) => wrong.push(format!("{name} does not exist")),
+            Err(error) => return Err(error).with_context(|| format!("topic {}", spec.name)),
+        }
+    }
+    if !wrong.is_empty() {
+        bail!(
+            "topics are not ready:\n  {}\nrun: ridgeline topics plan, then ridgeline topics apply",
+            wrong.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// Copies as they really are.
+async fn facts(kafka: &Kafka, cql: &Cql, prefix: &str) -> anyhow::Result<Facts> {
+    let names: Vec<_> = Topic::ALL.iter().map(|topic| topic.name(prefix)).collect();
+    let topics = kafka.facts(&names).await.context("copies of the topics")?;
+    let rows = match &cql.facts().replication {
+        Replication::Simple(copies) => vec![("all".to_owned(), *copies)],
+        Replication::PerDatacenter(copies) => copies.clone().into_iter().collect(),
+    };
+    let topics = topics.into_iter().map(|topic| (topic.topic.to_string(), topic.replication, topic.min_insync));
+    Ok(Facts { topics: topics.collect(), rows })
 }

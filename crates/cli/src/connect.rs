@@ -1,18 +1,19 @@
 //! Settings of log and store as their adapters take them; passwords are read here.
 
 use anyhow::{Context as _, bail};
-use ridgeline_cql::{Cql, CqlConfig, Credentials, Replication};
+use ridgeline_cql::{CqlConfig, Credentials, Replication};
 use ridgeline_kafka::{Kafka, KafkaConfig, Mechanism, Profile, Sasl, Security, Tls};
 
-use crate::config::{CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, Settings, Tuning};
+use crate::config::{CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, Tuning};
 use crate::keys;
 
 /// Clients of Kafka for this process.
 ///
 /// # Errors
 /// A password file that others can read, or settings that the client library refuses.
-pub(crate) fn kafka(settings: &Settings, kafka: &KafkaSettings) -> anyhow::Result<Kafka> {
-    let client_id = format!("{}ridgeline-{}", kafka.prefix, settings.member());
+pub(crate) fn kafka(kafka: &KafkaSettings) -> anyhow::Result<Kafka> {
+    // One name for all processes: access rules of readers without a group rest on it.
+    let client_id = format!("{}ridgeline", kafka.prefix);
     let mut config = KafkaConfig::new(&kafka.brokers, client_id);
     config.security = security(kafka)?;
     config.profile = match kafka.tuning {
@@ -46,11 +47,11 @@ fn sasl(kafka: &KafkaSettings, login: &Login) -> anyhow::Result<Sasl> {
     Ok(Sasl { mechanism, username: login.username.clone(), password })
 }
 
-/// A session with the store. `create` makes a keyspace that is missing.
+/// How the store is reached. `create` lets tables and the keyspace be made.
 ///
 /// # Errors
-/// A password file that others can read, or a store that cannot be reached or refuses us.
-pub(crate) async fn cql(cql: &CqlSettings, create: bool) -> anyhow::Result<Cql> {
+/// A password file that others can read.
+pub(crate) fn cql(cql: &CqlSettings, create: bool) -> anyhow::Result<CqlConfig> {
     let mut config = CqlConfig::new(cql.hosts.clone(), &cql.keyspace);
     config.local_datacenter.clone_from(&cql.datacenter);
     config.replication = match &cql.replication {
@@ -65,5 +66,5 @@ pub(crate) async fn cql(cql: &CqlSettings, create: bool) -> anyhow::Result<Cql> 
     }
     config.tls = cql.ca_file.clone().map(|ca_file| ridgeline_cql::Tls { ca_file });
     config.create_keyspace = create;
-    Cql::connect(config).await.with_context(|| format!("the store at {}", cql.hosts.join(", ")))
+    Ok(config)
 }

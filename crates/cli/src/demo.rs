@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ridgeline_client::{Client, ClientOptions};
-use ridgeline_ports::{EventLog, TopicName};
+use ridgeline_ports::{Entropy as _, EventLog, TopicName};
+use ridgeline_runtime::SystemEntropy;
 use ridgeline_wire::Topic;
 use tokio::time::Instant;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
     let synthetic = cast.is_synthetic();
     // Kept until the end of the demo, then removed.
     let _temporary = if args.exit { temporary(&mut settings, &args)? } else { None };
+    let passing = if args.exit { apart(&mut settings, &args) } else { None };
     let mut node = Node::start_all(&settings).await?;
     let (url, key) = reached(&node)?;
     let client = Client::new(ClientOptions::new(url, Some(keys::read_secret(key)?)))?;
@@ -44,7 +46,10 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
     let report = match told {
         Ok(report) => report,
         Err(error) => {
-            node.stop().await;
+            match &passing {
+                Some(prefix) => node.stop_and_discard(prefix).await?,
+                None => node.stop().await,
+            }
             return Err(error);
         }
     };
@@ -58,7 +63,10 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
         output::remark(&format!("below the floor: {miss}"));
     }
     if args.exit {
-        node.stop().await;
+        match &passing {
+            Some(prefix) => node.stop_and_discard(prefix).await?,
+            None => node.stop().await,
+        }
         return Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) });
     }
     stay(node, &settings, args.json, &mut signal).await
@@ -75,6 +83,20 @@ fn temporary(settings: &mut Settings, args: &DemoArgs) -> anyhow::Result<Option<
     let dir = tempfile::Builder::new().prefix("ridgeline-demo-").tempdir().context("a temporary directory")?;
     settings.data_dir = dir.path().join("data");
     Ok(Some(dir))
+}
+
+/// In a cluster a demo that ends works under a prefix and in a keyspace of its own, unless somebody named them; the prefix.
+fn apart(settings: &mut Settings, args: &DemoArgs) -> Option<String> {
+    let named = args.serve.cluster.topic_prefix.is_some() || args.serve.cluster.keyspace.is_some();
+    let (kafka, cql) = (settings.kafka.as_mut()?, settings.cql.as_mut()?);
+    if named {
+        return None;
+    }
+    let own = SystemEntropy.request_id().to_string();
+    let own: String = own.chars().take(8).collect();
+    kafka.prefix = format!("demo-{own}.");
+    cql.keyspace = format!("demo_{own}");
+    Some(kafka.prefix.clone())
 }
 
 async fn story(

@@ -18,7 +18,7 @@ pub(crate) struct Facts {
     /// Topic, copies of its partitions, copies that must acknowledge.
     pub(crate) topics: Vec<(String, u16, u16)>,
     /// Data centre (or `all`), copies of its rows.
-    pub(crate) rows: Vec<(String, u16)>,
+    pub(crate) rows: Vec<(String, u32)>,
 }
 
 /// Before anything is opened: what the configuration says.
@@ -64,7 +64,7 @@ pub(crate) fn cluster(settings: &Settings, facts: &Facts) -> anyhow::Result<()> 
             refused.push(format!("topic {topic} has min.insync.replicas = {min_insync}: at least {INSYNC_MIN}"));
         }
     }
-    for (datacenter, copies) in facts.rows.iter().filter(|(_, copies)| *copies < COPIES_MIN) {
+    for (datacenter, copies) in facts.rows.iter().filter(|(_, copies)| *copies < u32::from(COPIES_MIN)) {
         refused.push(format!("the keyspace has {copies} copies in data centre {datacenter}: at least {COPIES_MIN}"));
     }
     refuse(settings, refused)

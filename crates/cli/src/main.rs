@@ -7,6 +7,7 @@ mod agents_file;
 mod args;
 mod backends;
 mod config;
+mod connect;
 mod demo;
 mod deploy;
 mod eval;

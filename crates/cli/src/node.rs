@@ -116,7 +116,7 @@ impl Node {
         let admin_url = format!("{scheme}://{}", admin_listener.local_addr()?);
         keys::private_dir(&settings.data_dir)?;
         let shared = shared(settings)?;
-        let backends = Backends::open(settings, shared.clock.clone(), create).await?;
+        let backends = Backends::open(settings, shared.clock.clone(), shared.entropy.as_ref(), create).await?;
         let mut node = Self {
             url: url.map(|address| format!("{scheme}://{address}")),
             admin_url,
@@ -154,7 +154,7 @@ impl Node {
             agents.watch(stop).await;
             Ok("agents file")
         });
-        self.start_workers(settings, roles, shared);
+        self.start_workers(settings, roles, shared, faults::limits()?);
         let ops =
             Ops { health: shared.health.clone(), metrics: Some(telemetry::metrics()?), stop: self.front.stop.clone() };
         let admin = gateway.as_ref().map_or_else(|| ops.router(), Gateway::admin_router);
@@ -207,7 +207,7 @@ impl Node {
         }))
     }
 
-    fn start_workers(&mut self, settings: &Settings, roles: &[Role], shared: &Shared) {
+    fn start_workers(&mut self, settings: &Settings, roles: &[Role], shared: &Shared, limits: Limits) {
         let agents = shared.agents.clone();
         let platform = Arc::new(Platform {
             log: self.log.clone(),
@@ -223,7 +223,7 @@ impl Node {
             cpu: shared.cpu.clone(),
             prefix: settings.prefix().to_owned(),
             health: shared.health.clone(),
-            limits: Limits::default(),
+            limits,
         });
         let member = settings.member();
         for role in roles {
@@ -282,9 +282,22 @@ impl Node {
 
     /// Stops in order: no new requests, requests in work, workers, log and store.
     pub(crate) async fn stop(mut self) {
+        self.end_parts().await;
+        self.backends.close().await;
+    }
+
+    /// Stops, and removes what this process made in a cluster: topics under the prefix, and the keyspace.
+    ///
+    /// # Errors
+    /// What the cluster refuses to remove.
+    pub(crate) async fn stop_and_discard(mut self, prefix: &str) -> anyhow::Result<()> {
+        self.end_parts().await;
+        self.backends.discard(prefix).await
+    }
+
+    async fn end_parts(&mut self) {
         self.front.end().await;
         self.back.end().await;
-        self.backends.close().await;
     }
 }
 

@@ -20,8 +20,8 @@ const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 pub(crate) fn log(settings: &Settings, level: &str) -> anyhow::Result<()> {
     let directives = settings.log_level.as_deref().unwrap_or(level);
     let filter = EnvFilter::builder().parse(directives).with_context(|| format!("log level {directives:?}"))?;
-    // The storage crate tells every flush at the level of information.
-    let filter = ["fjall=warn", "lsm_tree=warn"]
+    // Libraries that tell every flush or connection at the level of information.
+    let filter = ["fjall=warn", "lsm_tree=warn", "scylla=warn", "scylla::network::connection=error"]
         .iter()
         .filter(|directive| !directives.contains(directive.split('=').next().unwrap_or_default()))
         .filter_map(|directive| directive.parse().ok())

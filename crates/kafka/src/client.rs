@@ -111,6 +111,10 @@ impl Kafka {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Deletes the topics whose names begin with `prefix`, which must not be empty. For tests and for throw-away deployments.
     ///
     /// # Errors

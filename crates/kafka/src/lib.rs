@@ -3,6 +3,7 @@
 //! A [`Kafka`] holds one idempotent producer for the process, one client for questions (metadata, offsets), and an operating
 //! system thread for each subscription. How the port's ways of consuming map to Kafka's is told in `docs/adr/0006`.
 
+mod admin;
 mod client;
 mod config;
 mod consume;
@@ -13,6 +14,7 @@ mod producer;
 mod status;
 mod topics;
 
+pub use admin::{Change, Desired, Migrated, Plan, Progress, Reader, TopicFacts};
 pub use client::Kafka;
 pub use config::{ClientCertificate, KafkaConfig, Mechanism, Profile, Sasl, Security, Tls};
 pub use error::KafkaError;

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use ridgeline_domain::Timestamp;
-use ridgeline_ports::{Appended, LogError, NewRecord, Offset, Partition};
+use ridgeline_ports::{Appended, LogError, NewRecord, Offset, Partition, TopicName};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +24,8 @@ const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// Time between two looks at a full queue.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
-type Report = Result<Appended, Cause>;
+/// What became of a queued record.
+pub(crate) type Report = Result<Appended, Cause>;
 
 pub(crate) struct Producer {
     inner: ThreadedProducer<Context>,
@@ -44,12 +45,32 @@ impl Producer {
         partition: Partition,
         shape: &Shape,
     ) -> Result<Appended, LogError> {
-        let report = self.queue(&record, partition).await.map_err(|cause| self.refused(&record, shape, &cause))?;
+        let report = self.enqueue(&record, partition, shape).await?;
         match report.await {
             Ok(Ok(appended)) => Ok(appended),
             Ok(Err(cause)) => Err(self.refused(&record, shape, &cause)),
             Err(_) => Err(LogError::Unavailable("the producer was closed".into())),
         }
+    }
+
+    /// Queues a record. Records of one partition are appended in the order of these calls.
+    pub(crate) async fn enqueue(
+        &self,
+        record: &NewRecord,
+        partition: Partition,
+        shape: &Shape,
+    ) -> Result<oneshot::Receiver<Report>, LogError> {
+        self.queue(record, partition).await.map_err(|cause| self.refused(record, shape, &cause))
+    }
+
+    /// Waits for what becomes of a queued record.
+    pub(crate) async fn acknowledged(
+        &self,
+        topic: &TopicName,
+        report: oneshot::Receiver<Report>,
+    ) -> Result<Appended, LogError> {
+        let report = report.await.map_err(|_| LogError::Unavailable("the producer was closed".into()))?;
+        report.map_err(|cause| at_topic(topic, "cannot publish", &cause, &self.status))
     }
 
     async fn queue(&self, record: &NewRecord, partition: Partition) -> Result<oneshot::Receiver<Report>, Cause> {

@@ -25,7 +25,17 @@ pub(crate) struct Status {
 struct Heard {
     at: Instant,
     logged: Instant,
+    weight: u8,
     text: String,
+}
+
+/// How much an error explains. That a broker cannot be used follows from each of the others, and is told after them.
+fn weight(cause: &Cause) -> u8 {
+    match cause.rdkafka_error_code() {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => 2,
+        Some(Code::AllBrokersDown) | None => 0,
+        Some(_) => 1,
+    }
 }
 
 impl Status {
@@ -38,10 +48,13 @@ impl Status {
         let mut last = self.last.lock();
         let repeated = last.as_ref().filter(|heard| heard.text == reason && now < heard.logged + REPEAT);
         let logged = repeated.map_or(now, |heard| heard.logged);
-        if repeated.is_none() {
+        if repeated.is_none() && weight(cause) > 0 {
             tracing::warn!(client, reason, "kafka client");
         }
-        *last = Some(Heard { at: now, logged, text: reason.to_owned() });
+        let weight = weight(cause);
+        if last.as_ref().is_none_or(|heard| weight >= heard.weight || now >= heard.at + REPEAT) {
+            *last = Some(Heard { at: now, logged, weight, text: reason.to_owned() });
+        }
     }
 
     /// A client can do nothing any more. The first reason counts.
@@ -113,6 +126,10 @@ mod tests {
         status.error("producer", &Cause::Global(Code::Authentication), "Authentication failed");
         assert_eq!(status.with_reason("cannot publish".into()), "cannot publish (last heard: Authentication failed)");
         assert_eq!(status.fault(), None);
+        for (code, reason) in [(Code::BrokerTransportFailure, "disconnected"), (Code::AllBrokersDown, "1/1 are down")] {
+            status.error("producer", &Cause::Global(code), reason);
+        }
+        assert!(status.with_reason(String::new()).contains("Authentication failed"), "what follows explains less");
     }
 
     #[test]

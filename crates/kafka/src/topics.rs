@@ -37,18 +37,28 @@ pub(crate) struct Shape {
     pub(crate) record_bytes_max: Option<usize>,
 }
 
+/// How a topic is spread over the brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) partitions: u32,
+    /// The fewest copies that a partition has.
+    pub(crate) replication: u16,
+}
+
 /// Answers questions about topics.
 pub(crate) struct Topics {
     config: Arc<KafkaConfig>,
     asker: Arc<BaseConsumer<Asker>>,
     status: Arc<Status>,
     shapes: Mutex<HashMap<TopicName, Shape>>,
+    /// Held while a shape is asked for, so that a burst of publishes asks once.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Topics {
     pub(crate) fn new(config: Arc<KafkaConfig>, status: Arc<Status>) -> Result<Self, KafkaError> {
         let asker = Arc::new(config.questions().create_with_context(Asker(Arc::clone(&status)))?);
-        Ok(Self { config, asker, status, shapes: Mutex::default() })
+        Ok(Self { config, asker, status, shapes: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
 
     /// The client that asks. Its log lines and errors are heard only while somebody polls it.
@@ -57,16 +67,23 @@ impl Topics {
     }
 
     pub(crate) async fn shape(&self, topic: &TopicName) -> Result<Shape, LogError> {
-        if let Some(shape) = self.shapes.lock().get(topic) {
-            return Ok(*shape);
+        if let Some(shape) = self.known(topic) {
+            return Ok(shape);
+        }
+        let _alone = self.asking.lock().await;
+        if let Some(shape) = self.known(topic) {
+            return Ok(shape);
         }
         let partitions = self.partitions(topic).await?;
         let described = self.describe(topic).await;
-        let limit = described.ok().and_then(|resource| number(&resource, "max.message.bytes"));
-        let record_bytes_max = limit.map(|bytes| bytes.saturating_sub(ROOM_BYTES));
+        let record_bytes_max = described.ok().and_then(|resource| record_bytes_max(&resource));
         let shape = Shape { partitions, record_bytes_max };
         self.shapes.lock().insert(topic.clone(), shape);
         Ok(shape)
+    }
+
+    fn known(&self, topic: &TopicName) -> Option<Shape> {
+        self.shapes.lock().get(topic).copied()
     }
 
     /// What is known of the topic may be wrong.
@@ -76,22 +93,31 @@ impl Topics {
 
     /// The number of partitions, asked anew.
     pub(crate) async fn partitions(&self, topic: &TopicName) -> Result<u32, LogError> {
+        Ok(self.layout(topic).await?.partitions)
+    }
+
+    /// Partitions and their copies, asked anew.
+    pub(crate) async fn layout(&self, topic: &TopicName) -> Result<Layout, LogError> {
         let (asker, name) = (Arc::clone(&self.asker), topic.clone());
         let asked = blocking(move || {
             let metadata = asker.fetch_metadata(Some(name.as_str()), ANSWER_MAX)?;
             let found = metadata.topics().iter().find(|found| found.name() == name.as_str());
-            match found.map(|found| (found.error(), found.partitions().len())) {
-                Some((None, count)) if count > 0 => Ok(count),
+            match found.map(|found| (found.error(), found.partitions())) {
+                Some((None, partitions)) if !partitions.is_empty() => {
+                    let copies = partitions.iter().map(|partition| partition.replicas().len()).min();
+                    Ok((partitions.len(), copies.unwrap_or(0)))
+                }
                 Some((Some(error), _)) => Err(Cause::MetadataFetch(error.into())),
                 _ => Err(Cause::MetadataFetch(Code::UnknownTopicOrPartition)),
             }
         });
-        let count = asked.await?.map_err(|cause| match crate::error::code_of(&cause) {
+        let (partitions, replication) = asked.await?.map_err(|cause| match crate::error::code_of(&cause) {
             // The name itself is refused, so there is no such topic.
             Some(Code::InvalidTopic) => LogError::UnknownTopic(topic.clone()),
             _ => at_topic(topic, "cannot read the metadata", &cause, &self.status),
         })?;
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+        Ok(Layout { partitions, replication: u16::try_from(replication).unwrap_or(u16::MAX) })
     }
 
     pub(crate) async fn ensure(&self, spec: &TopicSpec) -> Result<(), LogError> {
@@ -148,6 +174,7 @@ impl Topics {
             match self.ends(&spec.name).await {
                 Ok(ends) if ends.len() >= usize::try_from(spec.partitions).unwrap_or(usize::MAX) => return Ok(()),
                 Ok(_) | Err(LogError::UnknownTopic(_) | LogError::Unavailable(_)) if Instant::now() < until => {
+                    self.forget(&spec.name);
                     sleep(Duration::from_millis(20)).await;
                 }
                 Ok(_) => return Err(LogError::Unavailable(format!("topic {} does not appear", spec.name))),
@@ -158,7 +185,7 @@ impl Topics {
 
     /// The end offset of every partition.
     pub(crate) async fn ends(&self, topic: &TopicName) -> Result<Vec<Offset>, LogError> {
-        let partitions = self.shape_or_count(topic).await?;
+        let partitions = self.shape(topic).await?.partitions;
         let (asker, name) = (Arc::clone(&self.asker), topic.clone());
         let asked = blocking(move || offsets_at(&*asker, &name, &all(partitions), Place::End, ANSWER_MAX));
         asked.await?.map_err(|cause| {
@@ -169,19 +196,11 @@ impl Topics {
 
     /// The first offset of every partition whose record was appended at or after `time`; the end where there is none.
     pub(crate) async fn at_time(&self, topic: &TopicName, time: Timestamp) -> Result<Vec<Offset>, LogError> {
-        let partitions = self.shape_or_count(topic).await?;
+        let partitions = self.shape(topic).await?.partitions;
         let (asker, name) = (Arc::clone(&self.asker), topic.clone());
         let place = Place::Offset(time.millis().max(0));
         let asked = blocking(move || offsets_at(&*asker, &name, &all(partitions), place, ANSWER_MAX));
         asked.await?.map_err(|cause| at_topic(topic, "cannot look a time up", &cause, &self.status))
-    }
-
-    async fn shape_or_count(&self, topic: &TopicName) -> Result<u32, LogError> {
-        let known = self.shapes.lock().get(topic).map(|shape| shape.partitions);
-        match known {
-            Some(partitions) => Ok(partitions),
-            None => self.partitions(topic).await,
-        }
     }
 
     /// The settings of a topic as the broker has them.
@@ -274,8 +293,10 @@ pub(crate) fn text(resource: &ConfigResource, name: &str) -> Option<String> {
     resource.get(name)?.value.clone()
 }
 
-fn number(resource: &ConfigResource, name: &str) -> Option<usize> {
-    text(resource, name)?.parse().ok()
+/// The largest record that fits a topic with these settings.
+pub(crate) fn record_bytes_max(resource: &ConfigResource) -> Option<usize> {
+    let bytes: usize = text(resource, "max.message.bytes")?.parse().ok()?;
+    Some(bytes.saturating_sub(ROOM_BYTES))
 }
 
 pub(crate) fn all(partitions: u32) -> Vec<Partition> {

@@ -8,7 +8,7 @@ use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, Subje
 mod service;
 
 pub(crate) use service::{
-    AclArgs, ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, ServeArgs, TopicsArgs, TopicsCommand,
+    ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, ServeArgs, TopicsArgs, TopicsCommand,
 };
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
