@@ -1,7 +1,7 @@
 //! The `EventLog` port on Apache Kafka and whatever speaks its protocol. The only crate that names rdkafka.
 //!
 //! A [`Kafka`] holds one idempotent producer for the process, one client for questions (metadata, offsets), and an operating
-//! system thread for each subscription. How the port's ways of consuming map to Kafka's is told in `docs/adr/0006`.
+//! system thread for each subscription. How the port's ways of consuming map to Kafka's is told in `docs/adr/0009`.
 
 mod admin;
 mod client;

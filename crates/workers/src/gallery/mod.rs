@@ -148,6 +148,11 @@ impl Shards {
                 Some(walk) = self.tending.join_next(), if !self.tending.is_empty() => self.tended(walk.ok()),
                 count = group.deliveries.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 { return Err(LogError::Closed.into()) }
+                    // An assignment is sent before its first record, so it can be seen by now, and must be seen first: a
+                    // record of an unknown epoch is dropped.
+                    while let Ok(control) = group.control.try_recv() {
+                        self.control(control)?;
+                    }
                     self.apply(std::mem::take(&mut batch)).await?;
                 }
                 delivery = probes.deliveries.recv(), if self.has_room() => {
