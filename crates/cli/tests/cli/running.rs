@@ -13,7 +13,15 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// The binary with `<dir>/data` as its data directory and nothing of the caller's settings.
 pub(crate) fn ridgeline(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ridgeline"));
-    for name in ["RIDGELINE_URL", "RIDGELINE_API_KEY", "RIDGELINE_ADMIN_URL", "RIDGELINE_CONFIG", "RIDGELINE_LOG"] {
+    for name in [
+        "RIDGELINE_URL",
+        "RIDGELINE_API_KEY",
+        "RIDGELINE_ADMIN_URL",
+        "RIDGELINE_CONFIG",
+        "RIDGELINE_LOG",
+        "RIDGELINE_KAFKA",
+        "RIDGELINE_CQL",
+    ] {
         command.env_remove(name);
     }
     command.current_dir(dir).env("RIDGELINE_DATA_DIR", dir.join("data"));
@@ -48,8 +56,13 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it and waits until it says where it is.
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut command = ridgeline(dir);
-        command.args(["up", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
+        Self::start_as("up", dir, arguments)
+    }
+
+    /// Starts one role, `ridgeline run …` or `up`, and waits until it says where it is.
+    pub(crate) fn start_as(command: &str, dir: &Path, arguments: &[&str]) -> Self {
+        let (name, mut command) = (command, ridgeline(dir));
+        command.arg(name).args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = thread::spawn(move || {
@@ -66,7 +79,9 @@ impl Up {
             let from = said.split_once(mark).unwrap().1;
             from.split_once(end).unwrap().0.trim().to_owned()
         };
-        let (url, admin_url) = (address("is up: ", "\n"), address("metrics ", "/metrics"));
+        let admin_url = address("metrics ", "/metrics");
+        // Without a gateway there is no other address.
+        let url = if said.contains("is up: ") { address("is up: ", "\n") } else { admin_url.clone() };
         Self { child, dir: dir.to_owned(), url, admin_url, said, rest: Some(rest), log: Some(log) }
     }
 
@@ -79,8 +94,14 @@ impl Up {
 
     /// What the admin port tells a scraper.
     pub(crate) fn metrics(&self) -> String {
+        self.admin("/metrics")
+    }
+
+    /// An answer of the admin port, head and body.
+    pub(crate) fn admin(&self, path: &str) -> String {
         let mut stream = std::net::TcpStream::connect(self.admin_url.trim_start_matches("http://")).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         text(&answer)
