@@ -277,7 +277,8 @@ mod tests {
         let mut ring = create(&path, &System).unwrap();
         assert_eq!(mode(&path), 0o600);
         ring.rotate(Purpose::Field, &System).unwrap();
-        std::fs::write(folder.path().join("key-ring.new"), "left by a crash").unwrap();
+        let beside = format!("key-ring.{}.new", std::process::id());
+        std::fs::write(folder.path().join(beside), "left by a crash").unwrap();
         save(&path, &ring).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(*load(&path).unwrap().to_text(), *ring.to_text());
