@@ -1,12 +1,12 @@
 //! Conditional writes through the port against the same statements sent by the bare driver, in the same run, on the same database.
 //!
-//! `RIDGELINE_TEST_CQL=127.0.0.1:19042 cargo bench --bench store`. Rounds of both take turns, so that whatever else the machine does
-//! falls on both; the figure is the median of the rounds' ratios.
+//! `RIDGELINE_TEST_CQL=127.0.0.1:19042 cargo bench --bench store`. Many short rounds of both take turns, and take turns in being first,
+//! so that whatever else the machine and the database do falls on both; the figure is the median of the rounds' ratios.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use ridgeline_benches::{Timed, time};
 use ridgeline_cql::{Cql, CqlConfig};
@@ -18,7 +18,7 @@ use scylla::statement::prepared::PreparedStatement;
 
 const TABLE: TableSpec = TableSpec { name: "bench_rows", kind: TableKind::Conditional };
 const VALUE: &[u8] = &[7; 1_024];
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 41;
 /// What the issue asks for.
 const RATIO_MAX: f64 = 1.15;
 
@@ -42,36 +42,55 @@ async fn main() -> Result<()> {
 
 async fn measure(store: Arc<dyn Store>, address: &str, keyspace: &str) -> Result<()> {
     let bare = Arc::new(Bare::prepare(address, keyspace).await?);
-    println!("{:>9} {:>8} {:>9} {:>9} {:>12} {:>7}", "in flight", "what", "p50 ms", "p99 ms", "pairs/s", "ratio");
-    for (in_flight, calls) in [(1, 300), (64, 2_000)] {
-        let (mut ratios, mut last) = (Vec::new(), None);
+    println!("{:>9} {:>8} {:>9} {:>9} {:>9} {:>7}", "in flight", "what", "p50 ms", "p99 ms", "pairs/s", "ratio");
+    for (in_flight, calls) in [(1, 40), (64, 256)] {
+        let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
-            let ours = through_the_port(store.clone(), round, calls, in_flight).await?;
-            let theirs = through_the_driver(bare.clone(), round, calls, in_flight).await?;
+            let (port, driver);
+            if round % 2 == 0 {
+                port = through_the_port(store.clone(), round, calls, in_flight).await?;
+                driver = through_the_driver(bare.clone(), round, calls, in_flight).await?;
+            } else {
+                driver = through_the_driver(bare.clone(), round, calls, in_flight).await?;
+                port = through_the_port(store.clone(), round, calls, in_flight).await?;
+            }
             // The first round warms both up.
             if round > 0 {
-                ratios.push(theirs.per_second() / ours.per_second());
-                last = Some((ours, theirs));
+                ratios.push(driver.per_second() / port.per_second());
+                ours.push(port);
+                theirs.push(driver);
             }
         }
-        ratios.sort_by(f64::total_cmp);
-        let (ours, theirs) = last.context("no round")?;
         row(in_flight, "driver", &theirs, None);
-        row(in_flight, "port", &ours, ratios.get(ratios.len() / 2).copied());
-        println!("{in_flight:>9} ratios {ratios:.3?}; wanted: a median of at most {RATIO_MAX}");
+        row(in_flight, "port", &ours, Some(median(ratios.iter().copied())));
+        ratios.sort_by(f64::total_cmp);
+        let quarter = |at: usize| ratios.get(ratios.len() * at / 4).copied().unwrap_or(f64::NAN);
+        println!(
+            "{in_flight:>9} the middle half of the ratios: {:.3} to {:.3}; wanted: a median of at most {RATIO_MAX}",
+            quarter(1),
+            quarter(3)
+        );
     }
     Ok(())
 }
 
-fn row(in_flight: usize, what: &str, timed: &Timed, ratio: Option<f64>) {
+/// Medians over the rounds.
+fn row(in_flight: usize, what: &str, rounds: &[Timed], ratio: Option<f64>) {
     let ratio = ratio.map(|ratio| format!("{ratio:.3}")).unwrap_or_default();
-    let (p50, p99) = (timed.percentile_ms(0.5), timed.percentile_ms(0.99));
-    println!("{in_flight:>9} {what:>8} {p50:>9.2} {p99:>9.2} {:>12.0} {ratio:>7}", timed.per_second());
+    let of = |figure: fn(&Timed) -> f64| median(rounds.iter().map(figure));
+    let (p50, p99) = (of(|timed| timed.percentile_ms(0.5)), of(|timed| timed.percentile_ms(0.99)));
+    println!("{in_flight:>9} {what:>8} {p50:>9.2} {p99:>9.2} {:>9.0} {ratio:>7}", of(Timed::per_second));
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Each call is a pair: a row is inserted, then replaced.
 async fn through_the_port(store: Arc<dyn Store>, round: usize, calls: usize, in_flight: usize) -> Result<Timed> {
-    time(calls / 2, in_flight, move |number| {
+    time(calls, in_flight, move |number| {
         let store = store.clone();
         async move {
             let key = RowKey::single(format!("port-{in_flight}-{round}-{number}"));
@@ -87,7 +106,7 @@ async fn through_the_port(store: Arc<dyn Store>, round: usize, calls: usize, in_
 }
 
 async fn through_the_driver(bare: Arc<Bare>, round: usize, calls: usize, in_flight: usize) -> Result<Timed> {
-    time(calls / 2, in_flight, move |number| {
+    time(calls, in_flight, move |number| {
         let bare = bare.clone();
         async move {
             let key = format!("bare-{in_flight}-{round}-{number}");

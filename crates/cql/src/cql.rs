@@ -77,7 +77,7 @@ impl Cql {
         &self.facts
     }
 
-    /// Drops the keyspace with everything in it; for tests.
+    /// Drops the keyspace with everything in it: after a test or a demo.
     ///
     /// # Errors
     /// As the database answers.
