@@ -5,6 +5,8 @@
 #   stack.sh stop DIR | kill DIR
 #   stack.sh status DIR             one line; exit code 1 if it does not run
 set -euo pipefail
+# Also a failure inside $(…) ends the script: half of a download must not pass for the whole.
+shopt -s inherit_errexit
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 java=${JAVA:-java}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/ridgeline/stack
@@ -33,35 +35,35 @@ main() {
       ;;
     stop | kill | status)
       [ $# -eq 2 ] || die "usage: stack.sh $verb DIR"
-      dir=$2
+      dir=$(cd "$2" && pwd)
       "${verb}_it"
       ;;
     *) die "usage: stack.sh start|stop|kill|status …" ;;
   esac
 }
 
+# Every service has its folder in its command line. Without that proof the number belongs to somebody else by now, for
+# instance because the machine was started again.
 running() {
-  [ -f "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null
+  [ -f "$dir/pid" ] && grep -qaF "$dir/" "/proc/$(cat "$dir/pid")/cmdline" 2>/dev/null
 }
 
 stop_it() {
   running || return 0
-  local pid
-  pid=$(cat "$dir/pid")
-  kill "$pid" 2>/dev/null || true
+  kill "$(cat "$dir/pid")" 2>/dev/null || true
   for _ in $(seq 300); do
-    kill -0 "$pid" 2>/dev/null || break
+    running || break
     sleep 0.1
   done
   kill_it
 }
 
 kill_it() {
-  running || return 0
-  local pid
-  pid=$(cat "$dir/pid")
-  kill -9 "$pid" 2>/dev/null || true
-  while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+  # Asked of `running`, not of `kill -0`: an ended process that nobody has waited for still takes signals.
+  while running; do
+    kill -9 "$(cat "$dir/pid")" 2>/dev/null || true
+    sleep 0.02
+  done
   rm -f "$dir/pid"
 }
 
@@ -80,7 +82,9 @@ status_it() {
 # it before the service does; the service then ends with its own message.
 port() {
   local file=$dir/$1.port
-  [ -f "$file" ] || { [ -n "${2:-}" ] && echo "$2" || free_port; } >"$file"
+  if [ ! -f "$file" ]; then
+    if [ -n "${2:-}" ]; then echo "$2"; else free_port; fi >"$file"
+  fi
   cat "$file"
 }
 
@@ -98,20 +102,31 @@ free_port() {
 jars() {
   local pom=$here/$1.pom.xml lib
   lib=$cache/$1-$(sha256sum "$pom" | cut -c1-12)
-  if [ ! -f "$lib/.complete" ]; then
-    mkdir -p "$cache"
-    # Two starts at once load once.
-    (
-      flock 9
-      [ -f "$lib/.complete" ] && exit 0
-      echo "stack: loading the jars of $1" >&2
-      rm -rf "$lib"
-      mvn -B -q -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-        -DincludeScope=runtime "-DoutputDirectory=$lib" >&2
-      touch "$lib/.complete"
-    ) 9>"$cache/.lock"
-  fi
+  once "$lib" load_jars "$pom" "$lib"
   echo "$lib"
+}
+
+load_jars() {
+  mvn -B -q -Dstyle.color=never -f "$1" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime "-DoutputDirectory=$2" >&2
+  touch "$2/.complete"
+}
+
+# once FOLDER COMMAND…: runs the command, which fills the folder and ends with FOLDER/.complete, unless that is there.
+once() {
+  local folder=$1
+  shift
+  [ ! -f "$folder/.complete" ] || return 0
+  mkdir -p "$cache"
+  # Two starts at once load once.
+  exec 9>"$cache/.lock"
+  flock 9
+  if [ ! -f "$folder/.complete" ]; then
+    echo "stack: loading $(basename "$folder")" >&2
+    rm -rf "$folder"
+    "$@"
+  fi
+  exec 9>&-
 }
 
 # run READY COMMAND…: in the background, its output in the log, until the log (or, for an address, the service) says READY.
@@ -321,10 +336,10 @@ start_registry() {
   local app=$cache/registry-$registry_version port management
   port=$(port http "${PORT:-}")
   management=$(port management)
-  registry_program "$app"
+  once "$app" registry_program "$app"
   local url=http://127.0.0.1:$port/apis/ccompat/v7
   echo "$url" >"$dir/address"
-  run "$url/subjects" "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xmx256m \
+  run "$url/subjects" "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xmx256m "-Dridgeline.stack=$dir/" \
     -Djava.net.preferIPv4Stack=true -Djava.util.logging.manager=org.jboss.logmanager.LogManager \
     -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$port" \
     -Dquarkus.management.host=127.0.0.1 "-Dquarkus.management.port=$management" \
@@ -334,11 +349,9 @@ start_registry() {
 # A plain archive. The parent of its Maven project is not published, and only the old plugin does not ask for it.
 registry_program() {
   local app=$1 name=apicurio-registry-app archive jar
-  [ ! -f "$app/.complete" ] || return 0
-  echo "stack: loading the registry" >&2
-  rm -rf "$app"
   mkdir -p "$app"
-  mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:2.8:get -Dtransitive=false "-Dmaven.repo.local=$app/loaded" \
+  mvn -B -q -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:2.8:get \
+    -Dtransitive=false "-Dmaven.repo.local=$app/loaded" \
     "-Dartifact=io.apicurio:$name:$registry_version:tar.gz:all" >&2
   archive=$app/loaded/io/apicurio/$name/$registry_version/$name-$registry_version-all.tar.gz
   tar -C "$app" -xzf "$archive"
