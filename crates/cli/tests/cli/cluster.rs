@@ -1,63 +1,9 @@
 //! Roles as processes of their own, over a real Kafka and a real store.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ridgeline_cql::{Cql, CqlConfig};
-use ridgeline_kafka::{Kafka, KafkaConfig};
-use ridgeline_ports::Entropy as _;
-use ridgeline_runtime::{SystemClock, SystemEntropy};
-use ridgeline_testkit::stack;
-
+use crate::place::Place;
 use crate::running::{Up, ridgeline, text, within};
-
-/// A prefix and a keyspace that go away with the test.
-struct Place {
-    kafka: String,
-    cql: String,
-    own: String,
-}
-
-impl Place {
-    /// `None` where there is no stack; the test is skipped.
-    fn new() -> Option<Self> {
-        let (kafka, cql) = (stack::address(stack::KAFKA)?, stack::address(stack::CQL)?);
-        let own: String = SystemEntropy.request_id().to_string().chars().take(8).collect();
-        Some(Self { kafka, cql, own: format!("cli{own}") })
-    }
-
-    /// The configuration of every process.
-    fn configure(&self, dir: &Path) -> String {
-        let Self { kafka, cql, own } = self;
-        let file = dir.join("site.toml");
-        let text = format!(
-            "[kafka]\nbrokers = \"{kafka}\"\nprefix = \"{own}.\"\n[cql]\nhosts = [\"{cql}\"]\nkeyspace = \"{own}\"\n"
-        );
-        std::fs::write(&file, text).unwrap();
-        file.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let (kafka, cql, own) = (self.kafka.clone(), self.cql.clone(), self.own.clone());
-        // A runtime of its own: the test may be ending by a panic.
-        let cleaning = std::thread::spawn(move || {
-            tokio::runtime::Runtime::new().unwrap().block_on(async {
-                let kafka = Kafka::connect(KafkaConfig::new(kafka, "cleaner")).unwrap();
-                let deleted = kafka.delete_topics(&format!("{own}.")).await;
-                kafka.shutdown().await;
-                let cql = Cql::connect(CqlConfig::new(vec![cql], own), Arc::new(SystemClock), &SystemEntropy).await;
-                if let Ok(cql) = cql {
-                    cql.drop_keyspace().await.unwrap();
-                }
-                deleted.unwrap();
-            });
-        });
-        let _ = cleaning.join();
-    }
-}
 
 #[test]
 fn the_demo_tells_the_same_story_over_kafka_and_cassandra() {
@@ -90,7 +36,7 @@ fn a_role_says_what_is_missing_before_it_can_start() {
     let (code, said) = run(&["gateway", "--config", "site.toml"]);
     assert!(code == 2 && said.contains("kafka.replication = 1") && said.contains("--name"), "{said}");
     let Some(place) = Place::new() else { return };
-    let config = place.configure(dir.path());
+    let config = place.configure(dir.path(), &[]);
     let (code, said) = run(&["merger", "--config", &config, "--admin-listen", "127.0.0.1:0"]);
     assert!(code == 2 && said.contains("topics apply"), "{said}");
     assert_eq!(run(&["topics", "apply", "--config", &config]).0, 0);
@@ -103,7 +49,7 @@ fn a_role_says_what_is_missing_before_it_can_start() {
 fn any_gateway_answers_and_every_role_is_watched_on_its_admin_port() {
     let Some(place) = Place::new() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let config = place.configure(dir.path());
+    let config = place.configure(dir.path(), &[]);
     let run = |arguments: &[&str]| {
         let output = ridgeline(dir.path()).args(arguments).args(["--config", &config]).output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout) + &text(&output.stderr))

@@ -1,6 +1,8 @@
 //! The binary as people use it: what it prints, how it ends.
 
 mod cluster;
+#[path = "../common/place.rs"]
+mod place;
 mod running;
 
 use std::net::TcpListener;

@@ -3,6 +3,8 @@
 //! Each time 200 scans are accepted and the process dies at a random moment with at least 50 of them undecided. After the last restart
 //! every confirmation id has exactly one decision, byte-identical however often it was published, and its audit event.
 
+#[path = "../common/scans.rs"]
+mod scans;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ridgeline_client::{Client, Sample, Scan, ScanState, Submitted};
-use ridgeline_domain::{Operation, Timestamp};
+use ridgeline_client::{Client, ScanState, Submitted};
+use ridgeline_domain::Timestamp;
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_fingerprint::{GreyImage, encode_png};
 use ridgeline_ports::{Clock, Delivery, Entropy, RowKey, TailStart};
 use ridgeline_runtime::{SystemClock, SystemEntropy};
-use ridgeline_synth::{ImpressionOptions, Seed, finger};
 use ridgeline_wire::message::{Audit, Decision};
 use ridgeline_wire::row::{AnswerRow, table};
 use ridgeline_wire::{Encoded, Topic, decode};
 use tokio::task::JoinSet;
 
+use crate::scans::{images, scan};
 use crate::service::Service;
 
 const KILLS: usize = 20;
@@ -30,7 +31,6 @@ const SCANS: usize = 200;
 const UNDECIDED_MIN: usize = 50;
 /// Gateway and matcher share the CPU in turn, so about as many requests are undecided as are being submitted.
 const IN_FLIGHT: usize = 150;
-const SUBJECTS: usize = 10;
 /// The kill comes this long after the last 202 at most; the rest of the work takes several times as long.
 const MOMENT_MS_MAX: u64 = 150;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,41 +63,10 @@ async fn d1_twenty_kills_lose_and_double_nothing() {
     embedded.shutdown().await;
 }
 
-/// Parts of impressions: what is refused for its quality is decided like any other.
-fn images() -> Vec<Vec<u8>> {
-    let finger = finger(Seed(9), 0);
-    (0..8)
-        .map(|number| {
-            let whole = finger.impression(number, &ImpressionOptions::default());
-            let (width, height) = (240, 240);
-            let (left, top) = ((whole.width - width) / 2, (whole.height - height) / 2);
-            let pixels = (top..top + height)
-                .flat_map(|y| (left..left + width).map(move |x| (y * whole.width + x) as usize))
-                .map(|at| whole.pixels[at])
-                .collect();
-            encode_png(&GreyImage::new(width, height, 500, pixels).unwrap())
-        })
-        .collect()
-}
-
 fn random_below(limit: u64) -> u64 {
     let mut bytes = [0; 8];
     SystemEntropy.fill(&mut bytes);
     u64::from_be_bytes(bytes) % limit
-}
-
-/// A request about one of ten subjects; most carry an image.
-fn scan(number: usize, images: &[Vec<u8>]) -> Scan {
-    let operation = match number % 10 {
-        0 => Operation::Delete,
-        1 | 2 => Operation::Enrol,
-        3 | 4 => Operation::Identify,
-        5 => Operation::Extract,
-        _ => Operation::Verify,
-    };
-    let subject = operation.needs_subject().then(|| format!("s{}", number / 10 % SUBJECTS).parse().unwrap());
-    let image = Sample::image("png", &images[number % images.len()], Some(500));
-    Scan::new(operation, subject, if operation.needs_samples() { vec![image] } else { vec![] })
 }
 
 async fn submit(client: &Client, images: &Arc<Vec<Vec<u8>>>) -> Vec<String> {
