@@ -27,7 +27,7 @@ struct Inner {
     file: Arc<AgentsFile>,
     /// Sources of this process that stand in no file.
     own: Mutex<Vec<Source>>,
-    /// Size and time of the file as last read.
+    /// Size and time of the file as last read. Held while it is read, so that an older reading never replaces a younger one.
     seen: Mutex<Option<Stamp>>,
 }
 
@@ -53,7 +53,7 @@ impl Agents {
             seen: Mutex::new(None),
         };
         let agents = Self { inner: Arc::new(inner) };
-        agents.read(agents.stamp())?;
+        agents.read(&mut agents.inner.seen.lock())?;
         Ok(agents)
     }
 
@@ -86,7 +86,7 @@ impl Agents {
         if !self.knows(id, key)? {
             let added = self.inner.file.add(id, key, operations);
             added.with_context(|| format!("{id} cannot be added to agents file {file}"))?;
-            self.read(self.stamp())?;
+            self.read(&mut self.inner.seen.lock())?;
         }
         Ok(())
     }
@@ -108,11 +108,11 @@ impl Agents {
 
     /// Reads the file again if it has changed. One that cannot be read leaves everything as it is.
     pub(crate) fn refresh(&self) {
-        let stamp = self.stamp();
-        if *self.inner.seen.lock() == stamp {
+        let mut seen = self.inner.seen.lock();
+        if *seen == self.stamp() {
             return;
         }
-        match self.read(stamp) {
+        match self.read(&mut seen) {
             Ok(()) => tracing::info!(agents = self.inner.registry.read().len(), "agents file read again"),
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the agents file cannot be read; the known agents stay");
@@ -140,8 +140,8 @@ impl Agents {
         Some((metadata.len(), metadata.modified().ok()))
     }
 
-    fn read(&self, stamp: Option<Stamp>) -> anyhow::Result<()> {
-        *self.inner.seen.lock() = stamp;
+    fn read(&self, seen: &mut Option<Stamp>) -> anyhow::Result<()> {
+        *seen = self.stamp();
         let mut fresh = AgentRegistry::new();
         for source in self.inner.own.lock().iter() {
             fresh.insert(source.id.clone(), source.key, source.operations.iter().copied())?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use ridgeline_cql::{Cql, Replication, migration};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_kafka::Kafka;
-use ridgeline_ports::{Clock, Entropy, EventLog, LogError, Store};
+use ridgeline_kafka::{Change, Desired, Kafka};
+use ridgeline_ports::{Clock, Entropy, EventLog, Store};
 use ridgeline_wire::row::table;
 use ridgeline_wire::{Topic, Topology};
 
@@ -113,7 +113,7 @@ async fn connected(
             log.ensure_topic(&spec).await.with_context(|| format!("topic {}", spec.name))?;
         }
     } else {
-        topics_are_there(log.as_ref(), &cluster.kafka.prefix).await?;
+        topics_are_fit(&kafka, &cluster.kafka.prefix).await?;
     }
     let cql = Cql::connect(connect::cql(cluster.cql, false)?, clock, entropy).await;
     let cql = cql.with_context(|| format!("the store at {hosts}"))?;
@@ -123,23 +123,25 @@ async fn connected(
     Ok(Backends { log, store, held: Held::Cluster(kafka, Box::new(cql)) })
 }
 
+/// Topics that differ in what everything rests on. Append times must be the broker's: they are the `now` of every decision.
+///
 /// # Errors
-/// Names every topic that is missing or has another number of partitions, and the command that helps.
-async fn topics_are_there(log: &dyn EventLog, prefix: &str) -> anyhow::Result<()> {
-    let mut wrong = Vec::new();
-    for spec in Topic::ALL.iter().map(|topic| topic.spec(prefix, Topology::Kafka)) {
-        match log.partitions(&spec.name).await {
-            Ok(count) if count == spec.partitions => {}
-            Ok(count) => wrong.push(format!("{} has {count} partitions instead of {}", spec.name, spec.partitions)),
-            Err(LogError::UnknownTopic(name)) => wrong.push(format!("{name} does not exist")),
-            Err(error) => return Err(error).with_context(|| format!("topic {}", spec.name)),
-        }
-    }
+/// Names each difference, and the command that helps.
+async fn topics_are_fit(kafka: &Kafka, prefix: &str) -> anyhow::Result<()> {
+    let desired = Topic::ALL.iter().map(|topic| Desired {
+        spec: topic.spec(prefix, Topology::Kafka),
+        writers: Vec::new(),
+        readers: Vec::new(),
+    });
+    let plan = kafka.plan(&desired.collect::<Vec<_>>()).await.context("topics")?;
+    let rests_on = |change: &&Change| match change {
+        Change::Create { .. } | Change::RefusePartitions { .. } | Change::RefuseCleanup { .. } => true,
+        Change::SetConfig { name, .. } => *name == "message.timestamp.type",
+        Change::ReplicationDiffers { .. } => false,
+    };
+    let wrong: Vec<_> = plan.changes.iter().filter(rests_on).map(ToString::to_string).collect();
     if !wrong.is_empty() {
-        bail!(
-            "topics are not ready:\n  {}\nrun: ridgeline topics plan, then ridgeline topics apply",
-            wrong.join("\n  ")
-        );
+        bail!("topics are not ready; what is missing:\n  {}\nrun: ridgeline topics apply", wrong.join("\n  "));
     }
     Ok(())
 }
@@ -153,5 +155,5 @@ async fn facts(kafka: &Kafka, cql: &Cql, prefix: &str) -> anyhow::Result<Facts> 
         Replication::PerDatacenter(copies) => copies.clone().into_iter().collect(),
     };
     let topics = topics.into_iter().map(|topic| (topic.topic.to_string(), topic.replication, topic.min_insync));
-    Ok(Facts { topics: topics.collect(), rows })
+    Ok(Facts { topics: topics.collect(), rows, durable_writes: cql.facts().durable_writes })
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
     let synthetic = cast.is_synthetic();
     // Kept until the end of the demo, then removed.
     let _temporary = if args.exit { temporary(&mut settings, &args)? } else { None };
-    let passing = if args.exit { apart(&mut settings, &args) } else { None };
+    let passing = if args.exit { apart(&mut settings, &args)? } else { None };
     let mut node = Node::start_all(&settings).await?;
     let (url, key) = reached(&node)?;
     let client = Client::new(ClientOptions::new(url, Some(keys::read_secret(key)?)))?;
@@ -47,7 +47,11 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
         Ok(report) => report,
         Err(error) => {
             match &passing {
-                Some(prefix) => node.stop_and_discard(prefix).await?,
+                Some(prefix) => {
+                    if let Err(kept) = node.stop_and_discard(prefix).await {
+                        output::remark(&format!("the demo's topics and keyspace are still there: {kept:#}"));
+                    }
+                }
                 None => node.stop().await,
             }
             return Err(error);
@@ -86,17 +90,20 @@ fn temporary(settings: &mut Settings, args: &DemoArgs) -> anyhow::Result<Option<
 }
 
 /// In a cluster a demo that ends works under a prefix and in a keyspace of its own, unless somebody named them; the prefix.
-fn apart(settings: &mut Settings, args: &DemoArgs) -> Option<String> {
-    let named = args.serve.cluster.topic_prefix.is_some() || args.serve.cluster.keyspace.is_some();
-    let (kafka, cql) = (settings.kafka.as_mut()?, settings.cql.as_mut()?);
-    if named {
-        return None;
+fn apart(settings: &mut Settings, args: &DemoArgs) -> anyhow::Result<Option<String>> {
+    let named = (args.serve.cluster.topic_prefix.is_some(), args.serve.cluster.keyspace.is_some());
+    let (Some(kafka), Some(cql)) = (settings.kafka.as_mut(), settings.cql.as_mut()) else { return Ok(None) };
+    match named {
+        (true, true) => return Ok(None),
+        (false, false) => {}
+        // One of them alone would mix the demo with whatever else uses the other's default.
+        _ => anyhow::bail!("give both --topic-prefix and --keyspace, or neither: a demo has its own then"),
     }
     let own = SystemEntropy.request_id().to_string();
     let own: String = own.chars().take(8).collect();
     kafka.prefix = format!("demo-{own}.");
     cql.keyspace = format!("demo_{own}");
-    Some(kafka.prefix.clone())
+    Ok(Some(kafka.prefix.clone()))
 }
 
 async fn story(

@@ -49,10 +49,10 @@ async fn plan(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
 
 async fn apply(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
     let plan = kafka.plan(desired).await?;
-    for change in kafka.apply(&plan).await? {
+    let left = kafka.apply(&plan).await?;
+    for change in plan.changes.iter().filter(|change| change.is_applied()) {
         output::line(&format!("done: {change}"));
     }
-    let left: Vec<_> = plan.changes.iter().filter(|change| !change.is_applied()).collect();
     for change in &left {
         output::line(&change.to_string());
     }
@@ -64,7 +64,7 @@ async fn apply(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
     Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Access rules are told, not made: see docs/adr.
+/// Access rules are told, not made: docs/adr/0009.
 fn access(plan: &Plan) {
     if !plan.acl_commands.is_empty() {
         output::line("access rules, for somebody who may make them (making one again does no harm):");

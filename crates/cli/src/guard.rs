@@ -5,7 +5,7 @@
 use anyhow::bail;
 
 use crate::args::Role;
-use crate::config::{Profile, Settings};
+use crate::config::{KafkaSecurity, Profile, Settings};
 
 /// Copies of each partition and each row.
 const COPIES_MIN: u16 = 3;
@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) topics: Vec<(String, u16, u16)>,
     /// Data centre (or `all`), copies of its rows.
     pub(crate) rows: Vec<(String, u32)>,
+    /// Whether writes of the keyspace go through the commit log.
+    pub(crate) durable_writes: bool,
 }
 
 /// Before anything is opened: what the configuration says.
@@ -46,6 +48,12 @@ pub(crate) fn configuration(settings: &Settings, roles: &[Role]) -> anyhow::Resu
     if let Some(copies) = cluster.cql.replication.copies().filter(|copies| *copies < COPIES_MIN) {
         refused.push(format!("cql.replication = {copies}: at least {COPIES_MIN} in each data centre"));
     }
+    if matches!(cluster.kafka.security, KafkaSecurity::Plaintext | KafkaSecurity::Sasl) {
+        refused.push("kafka.security without TLS: tls or sasl_tls".to_owned());
+    }
+    if cluster.cql.ca_file.is_none() {
+        refused.push("connections to the store without TLS: name cql.ca_file".to_owned());
+    }
     refused.extend(plain_http(settings, roles));
     refuse(settings, refused)
 }
@@ -63,6 +71,9 @@ pub(crate) fn cluster(settings: &Settings, facts: &Facts) -> anyhow::Result<()> 
         if *min_insync < INSYNC_MIN {
             refused.push(format!("topic {topic} has min.insync.replicas = {min_insync}: at least {INSYNC_MIN}"));
         }
+    }
+    if !facts.durable_writes {
+        refused.push("the keyspace has durable_writes = false: an acknowledged row can be lost".to_owned());
     }
     for (datacenter, copies) in facts.rows.iter().filter(|(_, copies)| *copies < u32::from(COPIES_MIN)) {
         refused.push(format!("the keyspace has {copies} copies in data centre {datacenter}: at least {COPIES_MIN}"));
@@ -103,7 +114,8 @@ mod tests {
 
     const GOOD: &str = "profile = \"production\"\nname = \"gw-1\"\npublic_url = \"https://id.example\"\n\
                         listen = \"0.0.0.0:8443\"\n[keys]\nring = \"/run/secrets/key-ring\"\n\
-                        [tls]\ncertificate = \"c\"\nkey = \"k\"\n[kafka]\nbrokers = \"k\"\n[cql]\nhosts = [\"c\"]\n";
+                        [tls]\ncertificate = \"c\"\nkey = \"k\"\n[kafka]\nbrokers = \"k\"\nsecurity = \"tls\"\n\
+                        [cql]\nhosts = [\"c\"]\nca_file = \"ca\"\n";
 
     fn said(file: &str) -> String {
         let settings = settings("ridgeline gateway", file).unwrap();
@@ -119,6 +131,8 @@ mod tests {
             ("brokers = \"k\"", "brokers = \"k\"\nreplication = 2", "kafka.replication = 2"),
             ("brokers = \"k\"", "brokers = \"k\"\nmin_insync = 1", "kafka.min_insync = 1"),
             ("hosts = [\"c\"]", "hosts = [\"c\"]\nreplication = { a = 3, b = 1 }", "cql.replication = 1"),
+            ("security = \"tls\"\n", "", "kafka.security"),
+            ("ca_file = \"ca\"\n", "", "cql.ca_file"),
             ("https://id.example", "http://id.example", "https"),
             ("public_url = \"https://id.example\"\n", "", "public_url"),
             ("[keys]", "danger_plain_http = true\n[keys]", "danger_plain_http"),
@@ -146,7 +160,10 @@ mod tests {
         let facts = |copies, insync, rows| Facts {
             topics: vec![("scans".to_owned(), copies, insync)],
             rows: vec![("dc1".to_owned(), rows)],
+            durable_writes: true,
         };
+        let forgetful = Facts { durable_writes: false, ..facts(3, 2, 3) };
+        assert!(cluster(&settings, &forgetful).is_err());
         assert!(cluster(&settings, &facts(3, 2, 3)).is_ok());
         for (copies, insync, rows) in [(2, 2, 3), (3, 1, 3), (3, 2, 1)] {
             assert!(cluster(&settings, &facts(copies, insync, rows)).is_err());

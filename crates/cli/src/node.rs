@@ -25,8 +25,9 @@ use crate::backends::Backends;
 use crate::config::{Folder, Profile, Settings};
 use crate::{faults, guard, keys, telemetry};
 
-/// Longest time for each half of a stop: first callers and readers, then workers. Above the drain limits of both.
-const DRAIN: Duration = Duration::from_secs(12);
+/// Longest time for each half of a stop: first callers and readers, then workers. Above what both may take: a worker drains for 10 s,
+/// commits, and leaves its group within another 5 s and the adapter's own bounds.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// A running process of the service.
 pub(crate) struct Node {

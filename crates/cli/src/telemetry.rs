@@ -50,5 +50,7 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
     let handle = builder.install_recorder()?;
     ridgeline_runtime::metric::describe_all();
+    ridgeline_kafka::metric::describe_all();
+    ridgeline_cql::metric::describe_all();
     Ok(HANDLE.get_or_init(|| handle).clone())
 }

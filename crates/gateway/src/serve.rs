@@ -19,6 +19,9 @@ use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
+/// What a client of HTTP/2 may send on a stream before somebody reads it.
+const WINDOW_BYTES: u32 = 64 << 10;
+
 /// Limits of a listener.
 #[derive(Debug, Clone)]
 pub struct ServeLimits {
@@ -61,7 +64,7 @@ impl std::fmt::Debug for Tls {
 
 /// Why certificate or key cannot be used. Says nothing of the key.
 #[derive(Debug, thiserror::Error)]
-#[error("certificate and key cannot be used together, or one of them is no PEM file")]
+#[error("the certificate or its key cannot be read, is no PEM file, or they do not belong together")]
 pub struct TlsError(#[source] ErrorStack);
 
 impl Tls {
@@ -168,6 +171,10 @@ fn builder(limits: &ServeLimits) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_per_connection_max)
+        // Filled before anybody is authenticated, so small: 128 KiB for each of the connections at most.
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .max_send_buf_size(WINDOW_BYTES as usize)
         .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.header_time)
         .keep_alive_timeout(limits.header_time);

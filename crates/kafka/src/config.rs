@@ -295,6 +295,11 @@ impl KafkaConfig {
         for (name, value) in &self.overrides {
             set(config, name, value);
         }
+        // Who we are to a group and to the brokers is said in one place, and is the same for all processes nowhere.
+        for name in ["group.id", "group.instance.id", "transactional.id"] {
+            config.remove(name);
+        }
+        self.security(config);
     }
 }
 
@@ -317,6 +322,8 @@ mod tests {
             ("isolation.level", "read_uncommitted"),
             ("partition.assignment.strategy", "range"),
             ("group.id", "other"),
+            ("group.instance.id", "other"),
+            ("security.protocol", "ssl"),
             ("allow.auto.create.topics", "true"),
             ("enable.idempotence", "false"),
             ("acks", "0"),
@@ -326,6 +333,8 @@ mod tests {
         ];
         config.overrides = poison.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let consumer = config.consumer("group", None);
+        assert_eq!(consumer.get("group.instance.id"), None);
+        assert_eq!(consumer.get("security.protocol"), Some("plaintext"));
         for (name, value) in [
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),

@@ -1,6 +1,6 @@
 //! The first look at a record of `scans`: is it ours, is it signed, may it be opened.
 
-use ridgeline_domain::{AgentId, ErrorCode, ReaderId, Sensitive, Timestamp};
+use ridgeline_domain::{AgentId, DurationMs, ErrorCode, ReaderId, Sensitive, Timestamp};
 use ridgeline_ports::{Record, TraceContext};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{ScanBinding, ScanSignature, VaultError, sealed_digest};
@@ -15,6 +15,11 @@ const SAMPLES_MAX: usize = 10;
 
 /// Names and values of a subject's metadata together, as at the gateway.
 const METADATA_BYTES_MAX: usize = 4_096;
+
+/// How gateways sign: `gateway:<name>`.
+const GATEWAY_PREFIX: &str = "gateway:";
+/// How long a record of an unknown gateway is tried again before it is poison.
+const GATEWAY_PATIENCE: DurationMs = DurationMs::from_secs(30);
 
 /// A record whose signature verifies.
 pub(crate) struct Admitted {
@@ -57,6 +62,10 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
     refresh_for(platform, &scan.agent);
     let agents = platform.agents.read();
     agents.verify(&signature, &scan.agent_signature).map_err(|error| match error {
+        // The agents file reaches the processes of a deployment one after the other.
+        VaultError::UnknownAgent if is_awaited(platform, &scan.agent, record) => {
+            StepError::Retry("a gateway that the agents file does not know yet".to_owned())
+        }
         VaultError::UnknownAgent => StepError::poison(ErrorCode::AgentUnknown, "the agent is not registered"),
         _ => StepError::poison(ErrorCode::SignatureInvalid, "the signature does not verify"),
     })?;
@@ -64,6 +73,12 @@ pub(crate) fn admit(platform: &Platform, record: &Record) -> Result<Admitted, St
     drop(agents);
     let trace = TraceContext::of(&record.headers).unwrap_or_else(|| TraceContext::about(scan.request_id));
     Ok(Admitted { scan, binding, granted, accepted_at: record.append_time, trace })
+}
+
+/// Whether the record is young and says that it comes from a gateway: its entry may still be on its way here.
+fn is_awaited(platform: &Platform, agent: &AgentId, record: &Record) -> bool {
+    let patience = record.append_time.plus(GATEWAY_PATIENCE);
+    agent.as_str().starts_with(GATEWAY_PREFIX) && !platform.log_time.is_past(patience)
 }
 
 /// An agent may have been registered through another process a moment ago.

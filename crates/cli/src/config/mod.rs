@@ -300,8 +300,13 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(context)
 }
 
+/// An error names the line and never quotes it: somebody may have put a password there.
 fn parse(text: &str) -> anyhow::Result<File> {
-    Ok(toml::from_str(text)?)
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let line =
+            error.span().map_or(0, |span| text.get(..span.start).map_or(0, |before| before.matches('\n').count()));
+        anyhow::anyhow!("line {}: {}", line + 1, error.message())
+    })
 }
 
 fn folder(file: FolderFile) -> anyhow::Result<Folder> {

@@ -21,7 +21,7 @@ pub(super) fn commands(brokers: &str, client_id: &str, desired: &[Desired]) -> V
         for reader in readers {
             let principal = quoted(&reader.principal);
             lines.push(format!(
-                "{tool} --allow-principal {principal} --operation Read --operation Describe --topic {topic}"
+                "{tool} --allow-principal {principal} --operation Read --operation Describe --operation DescribeConfigs --topic {topic}"
             ));
             let group = reader.group.as_ref().map_or_else(|| format!("{client_id}.tail"), |group| group.0.clone());
             groups.insert(format!("{tool} --allow-principal {principal} --operation Read --group {}", quoted(&group)));
@@ -68,8 +68,12 @@ mod tests {
                 format!(
                     r"{tool} --allow-principal 'User:CN=it'\''s me' --operation Write --operation Describe --operation DescribeConfigs --topic scans"
                 ),
-                format!("{tool} --allow-principal User:matcher --operation Read --operation Describe --topic scans"),
-                format!("{tool} --allow-principal User:gateway --operation Read --operation Describe --topic scans"),
+                format!(
+                    "{tool} --allow-principal User:matcher --operation Read --operation Describe --operation DescribeConfigs --topic scans"
+                ),
+                format!(
+                    "{tool} --allow-principal User:gateway --operation Read --operation Describe --operation DescribeConfigs --topic scans"
+                ),
                 format!("{tool} --allow-principal User:gateway --operation Read --group ridgeline.tail"),
                 format!("{tool} --allow-principal User:matcher --operation Read --group matcher"),
             ]

@@ -258,6 +258,9 @@ impl Poller {
         for ((at, start), end) in partitions.iter().zip(&starts).zip(ends) {
             let epoch = self.shared.next_epoch();
             assignments.push(Assignment { partition: *at, epoch, start: *start });
+            // A table may end in a gap that compaction has left. What a group commits never goes past what was delivered: an end
+            // read from another leader may lie ahead of the one that is fetched from.
+            let end = if group.start == StartAt::Beginning { end } else { *start };
             self.readings.insert(*at, Reading::new(epoch, *start, end));
         }
         group.member.own(partitions.iter().copied());
