@@ -1,5 +1,6 @@
 //! Log and store that hang: the gateway says so at once, keeps little, and what it accepted is durable.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -17,8 +18,8 @@ use crate::harness::{Answer, Site, get, post, verify};
 fn limits() -> GatewayLimits {
     GatewayLimits {
         stall: Duration::from_millis(300),
-        publish_time: Duration::from_millis(1_500),
-        store_time: Duration::from_millis(1_500),
+        publish_time: Duration::from_secs(6),
+        store_time: Duration::from_secs(6),
         ..GatewayLimits::default()
     }
 }
@@ -51,14 +52,13 @@ async fn a_log_that_hangs_is_told_at_once_and_nothing_accepted_is_lost() {
         })
         .collect();
     sleep(Duration::from_millis(600)).await;
-    let begun = Instant::now();
+    let asked = site.stall_log.calls();
     for _ in 0..50 {
         let refused = site.post_scan(&key, &verify("alice")).await;
         refused.is_problem(503, "RL-5002");
         assert!(refused.headers.contains_key("retry-after"));
     }
-    let elapsed = begun.elapsed();
-    assert!(elapsed < Duration::from_millis(1_000), "50 refusals took {elapsed:?}: none waited for the log");
+    assert_eq!((asked, site.stall_log.calls()), (20, 20), "refused before the log was asked");
     let batch = Request::builder().method(Method::POST).uri("/api/v1/scans:batch").header("x-api-key", &key);
     let batch = batch.header("content-type", "application/x-ndjson").body(Body::from("{}\n")).unwrap();
     site.send(batch).await.is_problem(503, "RL-5002");
@@ -87,13 +87,17 @@ async fn a_store_that_hangs_is_told_at_once() {
     until_ready(&site, 200).await;
     site.stall_store.set(true);
     let body = verify("alice");
-    let slow = site.post_scan(&key, &body);
+    let ended = AtomicBool::new(false);
+    let slow = async {
+        let answer = site.post_scan(&key, &body).await;
+        ended.store(true, Ordering::SeqCst);
+        answer
+    };
     let (slow, ()) = tokio::join!(slow, async {
         sleep(Duration::from_millis(600)).await;
-        let begun = Instant::now();
         site.post_scan(&key, &verify("alice")).await.is_problem(503, "RL-5002");
         site.get(&key, "/api/v1/subjects/alice").await.is_problem(503, "RL-5002");
-        assert!(begun.elapsed() < Duration::from_millis(500), "refused, not tried");
+        assert!(!ended.load(Ordering::SeqCst), "refused while the first one still waits");
         until_ready(&site, 503).await;
     });
     slow.is_problem(503, "RL-5002");
@@ -109,10 +113,12 @@ async fn the_number_of_requests_in_work_is_bounded() {
     let mut waiting = Vec::new();
     for _ in 0..2 {
         let (router, mut request) = (site.gateway.router(), post("/api/v1/scans", &key, &verify("alice")));
-        request.headers_mut().insert("prefer", "wait=2".parse().unwrap());
+        request.headers_mut().insert("prefer", "wait=6".parse().unwrap());
         waiting.push(tokio::spawn(async move { tower::ServiceExt::oneshot(router, request).await.unwrap().status() }));
     }
-    sleep(Duration::from_millis(500)).await;
+    while site.scans().await.len() < 2 {
+        sleep(Duration::from_millis(20)).await;
+    }
     site.post_scan(&key, &verify("alice")).await.is_problem(503, "RL-5002");
     assert_eq!(ready(&site).await, 200, "health is answered all the same");
     for one in waiting {
@@ -127,7 +133,7 @@ async fn a_batchs_unfinished_line_counts_as_a_body() {
     let limits = GatewayLimits {
         body_bytes_max: 64 << 10,
         uploads_bytes_max: 64 << 10,
-        body_idle: Duration::from_millis(500),
+        body_idle: Duration::from_secs(4),
         ..GatewayLimits::default()
     };
     let site = Site::with(limits).await;
@@ -147,7 +153,7 @@ async fn a_batchs_unfinished_line_counts_as_a_body() {
     let (mut second, mut refused) = open().await;
     second.send(half()).await.unwrap();
     let line: Value =
-        serde_json::from_slice(&timeout(Duration::from_secs(5), refused.next()).await.unwrap().unwrap().unwrap())
+        serde_json::from_slice(&timeout(Duration::from_secs(30), refused.next()).await.unwrap().unwrap().unwrap())
             .unwrap();
     assert!(line["problem"]["status"] == 503 || line["problem"]["status"] == 400, "{line}");
     drop((sender, answers, second, refused));
