@@ -8,6 +8,8 @@ pub const KAFKA: &str = "RIDGELINE_TEST_KAFKA";
 pub const KAFKA_SASL: &str = "RIDGELINE_TEST_KAFKA_SASL";
 /// Contact point of a CQL store, e.g. `127.0.0.1:19042`.
 pub const CQL: &str = "RIDGELINE_TEST_CQL";
+/// Address of a schema registry with Confluent's interface, e.g. `http://127.0.0.1:19081/apis/ccompat/v7`.
+pub const REGISTRY: &str = "RIDGELINE_TEST_REGISTRY";
 /// `host:port,user,password,ca-file` of a CQL store that asks for TLS and a password.
 pub const CQL_TLS: &str = "RIDGELINE_TEST_CQL_TLS";
 
