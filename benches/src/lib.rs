@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use ridgeline_client::{Client, ClientOptions};
 use ridgeline_domain::{AgentId, Operation, Permission, Policy, Sensitive};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, ServeLimits, serve};
+use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, SchemaSource, ServeLimits, serve};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, EventLog, RowKey};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
@@ -111,6 +111,7 @@ async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &Can
         prefix: String::new(),
         limits: GatewayLimits::default(),
         public_url: String::new(),
+        schemas: SchemaSource::Own,
         admin_key: None,
         metrics: None,
         stop: stop.clone(),

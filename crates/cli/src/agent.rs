@@ -24,7 +24,7 @@ use crate::args::AgentArgs;
 use crate::config::Settings;
 use crate::operator::Operator;
 use crate::serve::StopSignal;
-use crate::{connect, keys, output, remote, telemetry};
+use crate::{connect, keys, output, remote, schemas, telemetry};
 
 /// Runs until a signal, or until a simulated reader has served its images and all of them have arrived.
 ///
@@ -40,7 +40,7 @@ pub(crate) async fn run(settings: Settings, args: AgentArgs) -> anyhow::Result<E
     if args.register {
         register(&settings, &args, &key).await?;
     }
-    let agent = agent(&settings, &args, &dir, key.clone(), entropy.clone())?;
+    let agent = agent(&settings, &args, &dir, key.clone(), entropy.clone()).await?;
     let reader = reader(&args, entropy)?;
     output::line(&format!("Agent {} is up, {} with reader {}", args.id, args.operation, reader.id()));
     output::line(&format!("  public key     {}", key.verifying_key()));
@@ -80,7 +80,7 @@ async fn register(settings: &Settings, args: &AgentArgs, key: &SigningKey) -> an
     Ok(())
 }
 
-fn agent(
+async fn agent(
     settings: &Settings,
     args: &AgentArgs,
     dir: &Path,
@@ -94,22 +94,29 @@ fn agent(
     let vault = Vault::new(keys::ring(&dir.join(keys::name::KEY_RING), entropy.as_ref())?);
     let topic = Topic::Scans.name(settings.prefix());
     let spool = Spool::open(&dir.join("spool"), topic.clone(), vault, entropy.clone(), SpoolLimits::default());
+    let health = Health::new();
     Ok(Agent::new(AgentParts {
         signer: Signer::new(args.id.clone(), key, sealing),
         topic,
         spool: spool.context("the agent's spool")?,
-        publisher: publisher(settings, args)?,
+        publisher: publisher(settings, args, &health).await?,
         cpu: CpuPool::with_default_threads()?,
         entropy,
-        health: Health::new(),
+        health,
     }))
 }
 
 /// To Kafka where it is configured and no service is named, else through a service. Over HTTP the record's signature is
 /// the credential; no API key is sent.
-fn publisher(settings: &Settings, args: &AgentArgs) -> anyhow::Result<Arc<dyn Publisher>> {
+async fn publisher(settings: &Settings, args: &AgentArgs, health: &Health) -> anyhow::Result<Arc<dyn Publisher>> {
     match (&settings.kafka, &args.remote.url) {
-        (Some(kafka), None) => Ok(Arc::new(LogPublisher(connect::kafka(kafka)?.log()))),
+        (Some(kafka), None) => {
+            let log = connect::kafka(kafka)?.log();
+            let Some(registry) = settings.registry.as_ref().map(schemas::connect).transpose()? else {
+                return Ok(Arc::new(LogPublisher(log)));
+            };
+            Ok(Arc::new(LogPublisher(schemas::translated(log, registry, settings.prefix(), health).await?)))
+        }
         (_, url) => {
             let url = url.clone().unwrap_or_else(|| remote::local_url(settings.listen));
             Ok(Arc::new(HttpPublisher(Client::new(ClientOptions::new(url, None))?)))

@@ -8,17 +8,20 @@ use ridgeline_cql::{Cql, Replication, migration};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_kafka::{Change, Desired, Kafka};
 use ridgeline_ports::{Clock, Entropy, EventLog, Store};
+use ridgeline_registry::Registry;
+use ridgeline_runtime::Health;
 use ridgeline_wire::row::table;
 use ridgeline_wire::{Topic, Topology};
 
 use crate::config::{Cluster, Settings};
-use crate::connect;
 use crate::guard::{self, Facts};
+use crate::{connect, schemas};
 
 /// An open log and an open store.
 pub(crate) struct Backends {
     log: Arc<dyn EventLog>,
     store: Arc<dyn Store>,
+    registry: Option<Registry>,
     held: Held,
 }
 
@@ -39,12 +42,29 @@ impl Backends {
         settings: &Settings,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
+        health: &Health,
         create: bool,
     ) -> anyhow::Result<Self> {
         match settings.cluster()? {
+            None if settings.registry.is_some() => {
+                bail!("a schema registry is configured, Kafka is not: values in the data directory need none")
+            }
             None => directory(settings.data_dir.clone(), clock).await,
-            Some(cluster) => connected(settings, cluster, clock, entropy, create).await,
+            Some(cluster) => {
+                let opened = connected(settings, cluster, clock, entropy, create).await?;
+                opened.with_registry(settings, health, create).await
+            }
         }
+    }
+
+    /// Puts the registry's ids in front of values, where a registry is configured. `create` registers what is missing.
+    async fn with_registry(self, settings: &Settings, health: &Health, create: bool) -> anyhow::Result<Self> {
+        let Some(registry) = settings.registry.as_ref().map(schemas::connect).transpose()? else { return Ok(self) };
+        if create {
+            ridgeline_registry::register(&registry, settings.prefix()).await.context("registering schemas")?;
+        }
+        let log = schemas::translated(self.log, registry.clone(), settings.prefix(), health).await?;
+        Ok(Self { log, registry: Some(registry), ..self })
     }
 
     /// The log.
@@ -65,11 +85,14 @@ impl Backends {
         }
     }
 
-    /// Closes, and removes the topics under `prefix` and the keyspace, as a demo does that leaves nothing behind.
+    /// Closes, and removes the topics under `prefix`, their schemas and the keyspace, as a demo does that leaves nothing behind.
     ///
     /// # Errors
     /// What the cluster refuses to remove.
     pub(crate) async fn discard(self, prefix: &str) -> anyhow::Result<()> {
+        if let Some(registry) = &self.registry {
+            ridgeline_registry::remove(registry, prefix).await.context("removing the demo's schemas")?;
+        }
         match self.held {
             Held::Directory(embedded) => embedded.shutdown().await,
             Held::Cluster(kafka, cql) => {
@@ -90,7 +113,7 @@ async fn directory(dir: PathBuf, clock: Arc<dyn Clock>) -> anyhow::Result<Backen
         log.ensure_topic(&spec).await.with_context(|| format!("topic {}", spec.name))?;
     }
     store.ensure_tables(table::ALL).await.context("tables of the store")?;
-    Ok(Backends { log, store, held: Held::Directory(embedded) })
+    Ok(Backends { log, store, registry: None, held: Held::Directory(embedded) })
 }
 
 async fn connected(
@@ -120,7 +143,7 @@ async fn connected(
     let store = cql.store();
     store.ensure_tables(table::ALL).await.context("tables of the store; run: ridgeline migrate")?;
     guard::cluster(settings, &facts(&kafka, &cql, &cluster.kafka.prefix).await?)?;
-    Ok(Backends { log, store, held: Held::Cluster(kafka, Box::new(cql)) })
+    Ok(Backends { log, store, registry: None, held: Held::Cluster(kafka, Box::new(cql)) })
 }
 
 /// Topics that differ in what everything rests on. Append times must be the broker's: they are the `now` of every decision.

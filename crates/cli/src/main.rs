@@ -19,6 +19,7 @@ mod node;
 mod operator;
 mod output;
 mod remote;
+mod schemas;
 mod serve;
 mod story;
 mod synth;
@@ -55,6 +56,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Run(run) => reactor()?.block_on(serve::roles(settings, &run.roles)),
         Command::Topics(topics) => reactor()?.block_on(deploy::topics(&settings, topics)),
         Command::Migrate(migrate) => reactor()?.block_on(deploy::migrate(&settings, &migrate)),
+        Command::Schemas(schemas) => reactor()?.block_on(schemas::run(&settings, &schemas)),
         Command::Init(init) => init::run(&settings, &init),
         Command::Agent(agent) => reactor()?.block_on(agent::run(settings, agent)),
         Command::Synth(synth) => synth::run(&synth),

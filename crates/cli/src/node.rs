@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use ridgeline_agent::{Agent, AgentParts, FolderOptions, FolderReader, LogPublisher, Reader, Spool, SpoolLimits};
 use ridgeline_domain::{AgentId, Operation};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, Ops, ServeLimits, Tls, serve};
+use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, Ops, SchemaSource, ServeLimits, Tls, serve};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemEntropy};
@@ -117,7 +117,8 @@ impl Node {
         let admin_url = format!("{scheme}://{}", admin_listener.local_addr()?);
         keys::private_dir(&settings.data_dir)?;
         let shared = shared(settings)?;
-        let backends = Backends::open(settings, shared.clock.clone(), shared.entropy.as_ref(), create).await?;
+        let backends =
+            Backends::open(settings, shared.clock.clone(), shared.entropy.as_ref(), &shared.health, create).await?;
         let mut node = Self {
             url: url.map(|address| format!("{scheme}://{address}")),
             admin_url,
@@ -201,6 +202,7 @@ impl Node {
             health: shared.health.clone(),
             prefix: settings.prefix().to_owned(),
             limits: GatewayLimits::default(),
+            schemas: if settings.registry.is_some() { SchemaSource::Registry } else { SchemaSource::Own },
             public_url,
             admin_key: Some(admin_key),
             metrics: Some(telemetry::metrics()?),

@@ -52,5 +52,6 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     ridgeline_runtime::metric::describe_all();
     ridgeline_kafka::metric::describe_all();
     ridgeline_cql::metric::describe_all();
+    ridgeline_registry::metric::describe_all();
     Ok(HANDLE.get_or_init(|| handle).clone())
 }

@@ -1,17 +1,20 @@
-//! `/openapi.json`, `/docs` and the pages of the error codes, as self-contained HTML.
+//! `/openapi.json`, `/asyncapi.json`, `/docs` and the pages of the error codes, as self-contained HTML.
 
 mod markdown;
 mod reference;
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::asyncapi::{self, Deployment};
+use crate::gateway::State;
 use crate::openapi::document;
 use crate::problem::Problem;
+use crate::scan::json_response;
 
 macro_rules! pages {
     ($($code:literal)+) => {
@@ -45,6 +48,13 @@ section{border:1px solid var(--line);border-radius:.6rem;padding:.2rem 1rem 1rem
 pub(crate) async fn openapi() -> Response {
     let json = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, json)], OPENAPI.as_str()).into_response()
+}
+
+/// `GET /asyncapi.json`
+pub(crate) async fn asyncapi(Extract(state): Extract<State>) -> Response {
+    let parts = &state.parts;
+    let (prefix, public_url, schemas) = (parts.prefix.as_str(), parts.public_url.as_str(), parts.schemas);
+    json_response(StatusCode::OK, &asyncapi::document(Deployment { prefix, public_url, schemas }))
 }
 
 /// `GET /docs`

@@ -92,6 +92,16 @@ impl Default for GatewayLimits {
     }
 }
 
+/// Who gives the schema ids in front of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SchemaSource {
+    /// This version's own, which the gateway shows to consumers.
+    #[default]
+    Own,
+    /// A schema registry; the gateway shows none.
+    Registry,
+}
+
 /// Everything a gateway is made of.
 pub struct GatewayParts {
     /// The event log; its topics exist.
@@ -120,6 +130,8 @@ pub struct GatewayParts {
     pub limits: GatewayLimits,
     /// Address under which callers reach this service, without a slash at the end; empty for relative addresses.
     pub public_url: String,
+    /// Who gives the ids in front of values.
+    pub schemas: SchemaSource,
     /// What `X-Admin-Key` must be; `None` shuts `/admin`.
     pub admin_key: Option<Sensitive<String>>,
     /// What `/metrics` renders.

@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod asyncapi;
 mod auth;
 mod body;
 mod docs;
@@ -30,7 +31,7 @@ mod tail;
 mod text;
 
 pub use axum::Router;
-pub use gateway::{AgentBook, Gateway, GatewayLimits, GatewayParts};
+pub use gateway::{AgentBook, Gateway, GatewayLimits, GatewayParts, SchemaSource};
 pub use openapi::document as openapi_document;
 pub use ops::Ops;
 pub use serve::{ServeLimits, Tls, TlsError, serve};

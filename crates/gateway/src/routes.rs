@@ -23,6 +23,7 @@ pub(crate) fn public(state: &State) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(docs::openapi))
+        .route("/asyncapi.json", get(docs::asyncapi))
         .route("/docs", get(docs::page))
         .route("/docs/errors/{code}", get(docs::error_page))
         .route("/schemas/ids/{id}", get(registry::by_id))

@@ -156,6 +156,15 @@ impl Registry {
         call.read(&answer, level).map(|_| ())
     }
 
+    /// Removes a subject, if it is there.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn remove(&self, subject: &str) -> Result<(), RegistryError> {
+        let call = self.call(Method::Delete, format!("/subjects/{subject}"), "remove a subject");
+        call.found(None, |answer| answer.as_array().map(|_| ())).await.map(|_| ())
+    }
+
     fn call(&self, method: Method, path: String, what: &'static str) -> Call<'_> {
         Call { http: &self.http, method, path, what }
     }

@@ -102,6 +102,17 @@ pub async fn register(registry: &Registry, prefix: &str) -> Result<Vec<(Subject,
     Ok(registered)
 }
 
+/// Removes every subject under a prefix, as something that leaves nothing behind does. Ids stay known to most registries.
+///
+/// # Errors
+/// What the registry says.
+pub async fn remove(registry: &Registry, prefix: &str) -> Result<(), RegistryError> {
+    for subject in subjects(prefix) {
+        registry.remove(&subject.name).await?;
+    }
+    Ok(())
+}
+
 async fn set_level(registry: &Registry, subject: &Subject) -> Result<(), RegistryError> {
     let wanted = subject.level();
     if registry.level(&subject.name).await?.as_ref() == Some(&wanted) {

@@ -14,7 +14,7 @@ pub mod metric;
 mod subject;
 
 pub use client::{Level, Registered, Registry, RegistryId};
-pub use deploy::{Finding, Standing, check, register};
+pub use deploy::{Finding, Standing, check, register, remove};
 pub use error::RegistryError;
 pub use ids::SchemaIds;
 pub use log::TranslatedLog;

@@ -125,21 +125,20 @@ impl Reader {
         if let Some(known) = self.remembered(topic, id) {
             return known;
         }
-        let mut pause = PAUSE_FIRST;
+        let (mut pause, mut waiting) = (PAUSE_FIRST, None);
         let schema = loop {
             match self.registry.schema(id).await {
                 Ok(schema) => break schema,
                 Err(error) => {
                     metric::lookup("failed");
-                    let reason = "a record waits for a schema id that the registry could not be asked for";
-                    self.health.set(HealthState::Degraded, reason);
+                    waiting.get_or_insert_with(|| Waiting::new(&self.health));
                     tracing::warn!(%topic, %id, error = chain(&error), "schema id not looked up yet");
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         };
-        self.health.healthy();
+        drop(waiting);
         let ours = schema.and_then(|schema| self.ids.alias(topic, &schema));
         metric::lookup(if ours.is_some() { "ours" } else { "foreign" });
         self.remember(topic, id, ours);
@@ -162,6 +161,22 @@ impl Reader {
             let entry = ours.map_or_else(|| Known::ForeignSince(Instant::now()), Known::Ours);
             known.insert((topic.clone(), id), entry);
         }
+    }
+}
+
+/// A record that is held back. The component is well again when it ends, also where its subscription was dropped meanwhile.
+struct Waiting<'a>(&'a HealthHandle);
+
+impl<'a> Waiting<'a> {
+    fn new(health: &'a HealthHandle) -> Self {
+        health.set(HealthState::Degraded, "a record waits for a schema id that the registry could not be asked for");
+        Self(health)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.healthy();
     }
 }
 

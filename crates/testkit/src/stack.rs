@@ -12,6 +12,8 @@ pub const CQL: &str = "RIDGELINE_TEST_CQL";
 pub const REGISTRY: &str = "RIDGELINE_TEST_REGISTRY";
 /// `host:port,user,password,ca-file` of a CQL store that asks for TLS and a password.
 pub const CQL_TLS: &str = "RIDGELINE_TEST_CQL_TLS";
+/// A Python that has the packages of `tests/consumers/requirements.txt`.
+pub const PYTHON: &str = "RIDGELINE_TEST_PYTHON";
 
 /// The value of `variable`. `None`: the calling test is skipped, which is said on standard error.
 #[must_use]

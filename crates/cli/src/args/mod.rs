@@ -8,7 +8,8 @@ use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, Subje
 mod service;
 
 pub(crate) use service::{
-    ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, ServeArgs, TopicsArgs, TopicsCommand,
+    ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
+    TopicsCommand,
 };
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Topics(TopicsArgs),
     /// Bring the tables of the store to this version
     Migrate(MigrateArgs),
+    /// Compare the schemas of this version with a schema registry, or register them there
+    Schemas(SchemasArgs),
     /// Make the keys of a deployment, and tell the others about a gateway
     Init(InitArgs),
     /// Write synthetic fingerprints
@@ -445,6 +448,8 @@ mod tests {
             "ridgeline run matcher merger --config f",
             "ridgeline topics plan --principal matcher=User:m --config f",
             "ridgeline topics migrate scans scans.v2 --partitions 96",
+            "ridgeline schemas check --registry http://r:8081 --topic-prefix site.",
+            "ridgeline schemas register --config f",
             "ridgeline migrate --dry-run --cql c:9042 --kafka k:9092",
             "ridgeline init --gateway gw-1",
         ] {

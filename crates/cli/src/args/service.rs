@@ -129,6 +129,28 @@ pub(crate) struct AclArgs {
     pub(crate) principal: Vec<String>,
 }
 
+/// Options of `schemas`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct SchemasArgs {
+    #[command(subcommand)]
+    pub(crate) command: SchemasCommand,
+    /// Schema registry with Confluent's interface
+    #[arg(long, global = true, value_name = "URL", env = "RIDGELINE_REGISTRY")]
+    pub(crate) registry: Option<String>,
+    /// What stands before the names of topics [default: that of the configuration]
+    #[arg(long, global = true, value_name = "TEXT", env = "RIDGELINE_TOPIC_PREFIX")]
+    pub(crate) topic_prefix: Option<String>,
+}
+
+/// What to do with schemas.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum SchemasCommand {
+    /// Show how each schema stands in the registry; exit code 1 if one differs. Changes nothing
+    Check,
+    /// Register every schema and set the compatibility of its subject; nothing is registered if one is refused
+    Register,
+}
+
 /// Options of `migrate`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct MigrateArgs {

@@ -136,7 +136,21 @@ pub(super) struct CqlFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RegistryFile {
-    pub(super) url: Option<String>,
+    url: Option<String>,
+    ca_file: Option<PathBuf>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+/// A schema registry whose ids stand in front of values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RegistrySettings {
+    /// Where its interface begins.
+    pub(crate) url: String,
+    /// Certificates that it is believed by; `None`: the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Who we are.
+    pub(crate) login: Option<Login>,
 }
 
 /// Kafka's default of `SCRAM`, the strongest that its brokers know.
@@ -174,10 +188,7 @@ pub(super) fn kafka(file: KafkaFile, args: &ClusterArgs, profile: Profile) -> an
         bail!("kafka.min_insync must lie between 1 and kafka.replication, which is {replication}");
     }
     let prefix = args.topic_prefix.clone().unwrap_or(file.prefix);
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if prefix.len() > 100 || !prefix.bytes().all(valid) {
-        bail!("kafka.prefix must have at most 100 characters of A-Z a-z 0-9 . _ -");
-    }
+    check_prefix("kafka.prefix", &prefix)?;
     let login = login("kafka", file.username, file.password_file)?;
     let needs_login = matches!(file.security, KafkaSecurity::Sasl | KafkaSecurity::SaslTls);
     if needs_login != login.is_some() {
@@ -227,6 +238,29 @@ pub(super) fn cql(file: CqlFile, args: &ClusterArgs, profile: Profile) -> anyhow
         ca_file: file.ca_file,
         login: login("cql", file.username, file.password_file)?,
     }))
+}
+
+/// The registry that file and command line name together; `None` if neither names one.
+///
+/// # Errors
+/// A login that others could read on its way.
+pub(super) fn registry(file: RegistryFile, url: Option<&str>) -> anyhow::Result<Option<RegistrySettings>> {
+    let login = login("registry", file.username, file.password_file)?;
+    let Some(url) = url.map(str::to_owned).or(file.url) else { return Ok(None) };
+    if login.is_some() && !url.starts_with("https://") {
+        bail!("registry.username needs an https:// address in registry.url");
+    }
+    Ok(Some(RegistrySettings { url, ca_file: file.ca_file, login }))
+}
+
+/// # Errors
+/// Names `what` if the text cannot begin a topic's name.
+pub(crate) fn check_prefix(what: &str, prefix: &str) -> anyhow::Result<()> {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if prefix.len() > 100 || !prefix.bytes().all(valid) {
+        bail!("{what} must have at most 100 characters of A-Z a-z 0-9 . _ -");
+    }
+    Ok(())
 }
 
 fn login(section: &str, username: Option<String>, file: Option<PathBuf>) -> anyhow::Result<Option<Login>> {

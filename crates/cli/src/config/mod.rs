@@ -14,7 +14,9 @@ use serde::Deserialize;
 use crate::args::{Args, ClusterArgs, Command, Global, LogFormat, ServeArgs};
 use crate::keys;
 
-pub(crate) use cluster::{Cluster, CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, Tuning};
+pub(crate) use cluster::{
+    Cluster, CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, RegistrySettings, Tuning, check_prefix,
+};
 
 /// A configuration file is written by people.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -56,8 +58,8 @@ pub(crate) struct Settings {
     pub(crate) kafka: Option<KafkaSettings>,
     /// A store outside this process.
     pub(crate) cql: Option<CqlSettings>,
-    /// Address of a schema registry whose ids stand in front of values; `None`: the ids are our own.
-    pub(crate) registry: Option<String>,
+    /// A schema registry whose ids stand in front of values; `None`: the ids are our own.
+    pub(crate) registry: Option<RegistrySettings>,
 }
 
 /// What is forgiven.
@@ -196,7 +198,7 @@ impl Settings {
             tls: file.tls,
             kafka: cluster::kafka(file.kafka.unwrap_or_default(), &outside, file.profile)?,
             cql: cluster::cql(file.cql.unwrap_or_default(), &outside, file.profile)?,
-            registry: file.registry.and_then(|registry| registry.url).map(|url| url.trim_end_matches('/').to_owned()),
+            registry: cluster::registry(file.registry.unwrap_or_default(), registry_url(command))?,
             data_dir_given: given.is_some(),
             data_dir: given.unwrap_or_else(|| PathBuf::from("ridgeline-data")),
             listen: serve.listen.or(file.listen).unwrap_or(loopback(8080)),
@@ -288,6 +290,13 @@ fn cluster_args(command: &Command) -> ClusterArgs {
         Command::Topics(topics) => topics.cluster.clone(),
         Command::Migrate(migrate) => migrate.cluster.clone(),
         other => serve_args(other).cluster,
+    }
+}
+
+fn registry_url(command: &Command) -> Option<&str> {
+    match command {
+        Command::Schemas(schemas) => schemas.registry.as_deref(),
+        _ => None,
     }
 }
 

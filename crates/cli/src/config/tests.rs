@@ -112,11 +112,23 @@ fn what_cannot_be_meant_is_refused_by_its_name() {
         ("", "replication = 0", "cql.replication"),
         ("", "replication = {}", "cql.replication"),
         ("", "username = \"u\"", "cql.password_file"),
+        ("", "[registry]\nurl = \"https://r\"\nusername = \"u\"", "registry.password_file"),
+        ("", "[registry]\nurl = \"http://r\"\nusername = \"u\"\npassword_file = \"p\"", "https://"),
     ] {
         let error = settings("ridgeline merger", &both.replace("KAFKA", kafka).replace("CQL", cql)).unwrap_err();
         assert!(format!("{error:#}").contains(said), "{kafka} {cql}: {error:#}");
     }
     assert!(settings("ridgeline merger", "name = \"a b\"").is_err());
+}
+
+#[test]
+fn a_registry_is_named_by_the_file_or_the_command() {
+    let file = "[registry]\nurl = \"https://r\"\nca_file = \"ca.pem\"\nusername = \"u\"\npassword_file = \"p\"";
+    let of_file = settings("ridgeline gateway", file).unwrap().registry.unwrap();
+    assert_eq!((of_file.url.as_str(), of_file.login.unwrap().username.as_str()), ("https://r", "u"));
+    let of_line = settings("ridgeline schemas check --registry http://x", "").unwrap().registry.unwrap();
+    assert_eq!(of_line.url, "http://x");
+    assert_eq!(settings("ridgeline schemas check", "").unwrap().registry, None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The binary as people use it: what it prints, how it ends.
 
 mod cluster;
+mod consumers;
 #[path = "../common/place.rs"]
 mod place;
 mod running;

@@ -21,6 +21,7 @@ pub(crate) fn ridgeline(dir: &Path) -> Command {
         "RIDGELINE_LOG",
         "RIDGELINE_KAFKA",
         "RIDGELINE_CQL",
+        "RIDGELINE_REGISTRY",
     ] {
         command.env_remove(name);
     }
@@ -83,6 +84,11 @@ impl Up {
         // Without a gateway there is no other address.
         let url = if said.contains("is up: ") { address("is up: ", "\n") } else { admin_url.clone() };
         Self { child, dir: dir.to_owned(), url, admin_url, said, rest: Some(rest), log: Some(log) }
+    }
+
+    /// Where its HTTP interface is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// The binary as a client of this service.

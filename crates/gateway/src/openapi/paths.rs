@@ -17,17 +17,18 @@ pub(super) fn all() -> Value {
         "/health/live": path([("get", plain("isAlive", "Whether the process answers"))]),
         "/health/ready": path([("get", plain("isReady", "Whether requests are accepted").refuses(&[503]))]),
         "/openapi.json": path([("get", plain("getOpenApi", "This document"))]),
+        "/asyncapi.json": path([("get", plain("getAsyncApi", "The public topics (AsyncAPI 3)"))]),
         "/docs": path([("get", page("getDocs", "This document for people"))]),
         "/docs/errors/{code}": path([("get", page("getErrorPage", "What an error code means")
             .path("code", &json!({ "type": "string", "pattern": "^RL-[0-9]{4}$" }), "The code").refuses(&[404]))]),
         "/schemas/ids/{id}": path([("get", registry("getSchema", "A schema by id")
             .path("id", &json!({ "type": "integer" }), "The id in front of each record"))]),
-        "/subjects": path([("get", plain("listSchemaSubjects", "Schema subjects, one for each topic"))]),
+        "/subjects": path([("get", registry("listSchemaSubjects", "Schema subjects, one for each public topic"))]),
         "/subjects/{subject}/versions": path([("get", registry("listSchemaVersions", "Versions of a schema subject")
             .path("subject", &json!({ "type": "string" }), "`<topic>-value`"))]),
         "/subjects/{subject}/versions/{version}": path([("get", registry("getSchemaVersion", "A version of a schema subject")
             .path("subject", &json!({ "type": "string" }), "`<topic>-value`")
-            .path("version", &json!({ "type": "string" }), "`1` or `latest`"))]),
+            .path("version", &json!({ "type": "string" }), "A number or `latest`"))]),
     })
 }
 
@@ -142,7 +143,9 @@ fn plain(id: &str, summary: &str) -> Operation {
 }
 
 fn registry(id: &str, summary: &str) -> Operation {
-    plain(id, summary).text("The read side of a schema registry.").refuses(&[404])
+    plain(id, summary).text("The read side of a schema registry, as Confluent's clients ask for it: their `schema.registry.url` is the address of \
+            this service. Every schema is shown by id, public topics also as subjects. 404 where the deployment has a schema \
+            registry of its own, whose ids stand in front of values then.").refuses(&[404])
 }
 
 fn page(id: &str, summary: &str) -> Operation {

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::RwLock;
 use ridgeline_domain::{Liveness, Modality, Operation, Outcome, RequestId, Sensitive, Timestamp};
 use ridgeline_fingerprint::{GreyImage, encode_png};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts};
+use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, SchemaSource};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{
     Appended, Clock as _, Delivery, EventLog, GroupId, GroupSubscription, LogError, MemberId, NewRecord, Offset,
@@ -60,6 +60,10 @@ impl Site {
     }
 
     pub(crate) async fn with(limits: GatewayLimits) -> Self {
+        Self::of(limits, SchemaSource::Own).await
+    }
+
+    pub(crate) async fn of(limits: GatewayLimits, schemas: SchemaSource) -> Self {
         let memory = Memory::open();
         let log = Arc::new(SwitchedLog { inner: memory.log(), down: AtomicBool::new(false) });
         for topic in [Topic::Scans, Topic::Decisions, Topic::Audit] {
@@ -86,6 +90,7 @@ impl Site {
             prefix: PREFIX.to_owned(),
             limits,
             public_url: String::new(),
+            schemas,
             admin_key: Some(Sensitive::new(ADMIN_KEY.to_owned())),
             metrics: Some(recorder()),
             stop: stop.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use ridgeline_domain::{Operation, Position};
-use ridgeline_gateway::GatewayLimits;
+use ridgeline_gateway::{GatewayLimits, SchemaSource};
 use ridgeline_intake::{PreparedSample, RawSample, ScanRequest, Signer, prepare};
 use ridgeline_ports::{Delivery, Entropy as _, EventLog as _, TailStart};
 use ridgeline_runtime::{HealthState, SystemEntropy};
@@ -274,11 +274,42 @@ async fn documentation_and_schemas_are_served() {
     let schema = site.get("", "/schemas/ids/5001").await;
     let text: Value = serde_json::from_str(schema.json["schema"].as_str().unwrap()).unwrap();
     assert_eq!(text["type"], "record");
-    let latest = site.get("", "/subjects/decisions-value/versions/latest").await;
-    assert_eq!((&latest.json["id"], &latest.json["version"]), (&json!(5001), &json!(1)));
-    assert_eq!(site.get("", "/subjects/decisions-value/versions").await.json, json!([1]));
-    assert!(site.get("", "/subjects").await.json.as_array().unwrap().contains(&json!("audit-value")));
-    for missing in ["/schemas/ids/1", "/subjects/x/versions", "/subjects/audit-value/versions/2"] {
+    let topics = site.get("", "/asyncapi.json").await;
+    assert_eq!(topics.json["channels"]["audit"]["address"], "t-audit");
+}
+
+#[tokio::test]
+async fn a_registrys_read_side_shows_public_subjects_and_every_id() {
+    let site = Site::open().await;
+    for version in ["latest", "1"] {
+        let shown = site.get("", &format!("/subjects/t-decisions-value/versions/{version}")).await;
+        assert_eq!((&shown.json["id"], &shown.json["version"]), (&json!(5001), &json!(1)));
+        assert_eq!(shown.json["schema"], site.get("", "/schemas/ids/5001").await.json["schema"]);
+    }
+    assert_eq!(site.get("", "/subjects/t-decisions-value/versions").await.json, json!([1]));
+    assert_eq!(site.get("", "/subjects").await.json, json!(["t-decisions-value", "t-audit-value"]));
+    assert_eq!(site.get("", "/schemas/ids/1001").await.json["schemaType"], "AVRO");
+    for missing in [
+        "/schemas/ids/1",
+        "/schemas/ids/-1",
+        "/schemas/ids/99999999999",
+        "/subjects/x/versions",
+        "/subjects/decisions-value/versions",
+        "/subjects/t-scans-value/versions",
+        "/subjects/t-audit-value/versions/2",
+        "/subjects/t-audit-value/versions/-1",
+    ] {
         site.get("", missing).await.is_problem(404, "RL-1303");
     }
+}
+
+#[tokio::test]
+async fn beside_a_real_registry_no_ids_are_shown() {
+    let site = Site::of(GatewayLimits::default(), SchemaSource::Registry).await;
+    for path in
+        ["/schemas/ids/5001", "/subjects", "/subjects/t-audit-value/versions", "/subjects/t-audit-value/versions/1"]
+    {
+        site.get("", path).await.is_problem(404, "RL-1303");
+    }
+    assert_eq!(site.get("", "/asyncapi.json").await.status, StatusCode::OK);
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ridgeline_egress::{Configured, ConfiguredOptions, Method};
+use ridgeline_egress::ConfiguredOptions;
 use ridgeline_ports::EventLog;
 use ridgeline_registry::{
-    Finding, Level, Registry, RegistryError, RegistryId, Standing, TranslatedLog, check, register, subjects,
+    Finding, Level, Registry, RegistryError, RegistryId, Standing, TranslatedLog, check, register, remove, subjects,
 };
 use ridgeline_runtime::Health;
 use ridgeline_testkit::memory::Memory;
@@ -19,16 +19,14 @@ const STRANGE: &str = r#"{"type":"record","name":"Decision","namespace":"dev.rid
 struct Site {
     registry: Registry,
     prefix: String,
-    http: Configured,
 }
 
 impl Site {
     fn open() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let options = ConfiguredOptions::new(stack::address(stack::REGISTRY)?);
+        let registry = Registry::new(ConfiguredOptions::new(stack::address(stack::REGISTRY)?)).unwrap();
         let prefix = format!("t.{}.{}.", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let http = Configured::new(options.clone()).unwrap();
-        Some(Self { registry: Registry::new(options).unwrap(), prefix, http })
+        Some(Self { registry, prefix })
     }
 
     fn subject(&self, topic: Topic) -> String {
@@ -44,9 +42,8 @@ impl Site {
     }
 
     async fn remove(self) {
-        for subject in subjects(&self.prefix) {
-            self.http.exchange(Method::Delete, &format!("/subjects/{}", subject.name), None).await.unwrap();
-        }
+        remove(&self.registry, &self.prefix).await.unwrap();
+        assert!(self.check().await.iter().all(|finding| finding.standing == Standing::Missing));
     }
 }
 

@@ -195,4 +195,5 @@ async fn a_dropped_subscription_ends_the_one_below_also_while_it_waits() {
     assert!(first > 0);
     tokio::time::sleep(QUIET * 2).await;
     assert_eq!(asked().await, first, "nobody asks any more");
+    assert_eq!(site.state(), HealthState::Healthy);
 }
