@@ -58,7 +58,7 @@ pub(crate) fn document(deployment: Deployment<'_>) -> Value {
 fn servers(deployment: Deployment<'_>) -> Value {
     let mut binding = json!({ "schemaRegistryVendor": "confluent", "bindingVersion": BINDING });
     if deployment.schemas == SchemaSource::Own && !deployment.public_url.is_empty() {
-        binding["schemaRegistryUrl"] = deployment.public_url.into();
+        insert(&mut binding, "schemaRegistryUrl", deployment.public_url.into());
     }
     let lookup = match deployment.schemas {
         SchemaSource::Own => "Schemas by id: this service answers `/schemas/ids/{id}` and `/subjects`.",
@@ -75,7 +75,7 @@ fn servers(deployment: Deployment<'_>) -> Value {
         })
     };
     let mut secure = server("kafka-secure", "With TLS and a password.");
-    secure["security"] = json!([{ "$ref": "#/components/securitySchemes/scram" }]);
+    insert(&mut secure, "security", json!([{ "$ref": "#/components/securitySchemes/scram" }]));
     json!({ "kafka": server("kafka", "Inside a protected network."), "kafka-secure": secure })
 }
 
@@ -167,6 +167,13 @@ fn schema(row: &TopicRow) -> Value {
 /// The schema's own first words.
 fn summary(row: &TopicRow) -> Value {
     schema(row).get("doc").cloned().unwrap_or_default()
+}
+
+/// Adds a member to an object.
+fn insert(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn outage_time() -> Duration {
 }
 
 /// A scenario of `./dev faults` alone; says so where it is left out.
+#[expect(clippy::print_stdout, reason = "the line is what this program is run for")]
 fn is_left_out(what: &str) -> bool {
     if !is_full() {
         println!("skipped: {what}: ./dev faults runs it");
@@ -38,6 +39,7 @@ fn is_left_out(what: &str) -> bool {
 
 /// The line of a scenario, and its end.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "the line is what this program is run for")]
 fn report(number: u32, name: &str, verdict: &Verdict) {
     let word = if verdict.is_sound() { "passed" } else { "FAILED" };
     println!("fault {number} {name}: {verdict}: {word}");
