@@ -22,6 +22,9 @@ use crate::status::{Asker, Status};
 
 /// How long a question may take.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long the partitions of a new topic may take: a broker makes its many directories one by one, and a slow disk needs more
+/// than the time of one question.
+const APPEAR_MAX: Duration = Duration::from_secs(90);
 /// `max.message.bytes` is this much above the largest record: a batch of several records and the envelope of one fit as well.
 const ROOM_BYTES: usize = 2 * BATCH_BYTES_MAX;
 /// Compacted topics are compacted at least this often, so that deleted subjects go.
@@ -169,7 +172,7 @@ impl Topics {
 
     /// Waits until the brokers know a topic that has been made: they tell each other after they have answered.
     async fn appears(&self, spec: &TopicSpec) -> Result<(), LogError> {
-        let until = Instant::now() + ANSWER_MAX;
+        let until = Instant::now() + APPEAR_MAX;
         loop {
             match self.ends(&spec.name).await {
                 Ok(ends) if ends.len() >= usize::try_from(spec.partitions).unwrap_or(usize::MAX) => return Ok(()),
