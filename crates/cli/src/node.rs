@@ -107,6 +107,8 @@ impl Node {
     /// cannot be reached or is not ready for this version, and in production whatever would lose data or leak secrets.
     pub(crate) async fn start(settings: &Settings, roles: &[Role], create: bool) -> anyhow::Result<Self> {
         guard::configuration(settings, roles)?;
+        // Before any part: what is counted without a recorder is counted nowhere.
+        let _ = telemetry::metrics()?;
         let serves = roles.contains(&Role::Gateway);
         let tls = settings.tls.as_ref().map(|files| Tls::from_files(&files.certificate, &files.key));
         let tls = tls.transpose().context("[tls] certificate and key")?;
