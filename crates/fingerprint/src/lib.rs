@@ -15,6 +15,8 @@ mod decode;
 pub mod eval;
 mod extract;
 mod field;
+/// Finger minutiae records of other systems.
+pub mod formats;
 mod frequency;
 mod gabor;
 mod image;
