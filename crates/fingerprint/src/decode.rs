@@ -8,6 +8,7 @@ use image::{ImageDecoder, ImageReader};
 
 use crate::image::GreyImage;
 use crate::resolution;
+use crate::wsq;
 
 /// Smallest side of an image in pixels; nothing smaller can hold a usable finger area.
 pub const MIN_SIDE_PIXELS: u32 = 32;
@@ -25,6 +26,8 @@ pub enum ImageFormat {
     Tiff,
     /// Portable grey map, `P2` or `P5`.
     Pgm,
+    /// Wavelet scalar quantisation, the FBI's format for fingerprints.
+    Wsq,
 }
 
 impl ImageFormat {
@@ -32,6 +35,7 @@ impl ImageFormat {
     fn of_magic(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Some(Self::Png),
+            [first, second, 0xFF, ..] if [*first, *second] == wsq::MAGIC => Some(Self::Wsq),
             [0xFF, 0xD8, 0xFF, ..] => Some(Self::Jpeg),
             [b'B', b'M', ..] => Some(Self::Bmp),
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Self::Tiff),
@@ -40,13 +44,15 @@ impl ImageFormat {
         }
     }
 
-    fn codec(self) -> image::ImageFormat {
+    /// The codec of the image library; `None` for what is decoded here.
+    fn codec(self) -> Option<image::ImageFormat> {
         match self {
-            Self::Png => image::ImageFormat::Png,
-            Self::Jpeg => image::ImageFormat::Jpeg,
-            Self::Bmp => image::ImageFormat::Bmp,
-            Self::Tiff => image::ImageFormat::Tiff,
-            Self::Pgm => image::ImageFormat::Pnm,
+            Self::Png => Some(image::ImageFormat::Png),
+            Self::Jpeg => Some(image::ImageFormat::Jpeg),
+            Self::Bmp => Some(image::ImageFormat::Bmp),
+            Self::Tiff => Some(image::ImageFormat::Tiff),
+            Self::Pgm => Some(image::ImageFormat::Pnm),
+            Self::Wsq => None,
         }
     }
 }
@@ -54,7 +60,7 @@ impl ImageFormat {
 impl FromStr for ImageFormat {
     type Err = ImageError;
 
-    /// Reads `png`, `jpeg`, `bmp`, `tiff` or `pgm`.
+    /// Reads `png`, `jpeg`, `bmp`, `tiff`, `pgm` or `wsq`.
     fn from_str(name: &str) -> Result<Self, ImageError> {
         match name {
             "png" => Ok(Self::Png),
@@ -62,6 +68,7 @@ impl FromStr for ImageFormat {
             "bmp" => Ok(Self::Bmp),
             "tiff" => Ok(Self::Tiff),
             "pgm" => Ok(Self::Pgm),
+            "wsq" => Ok(Self::Wsq),
             _ => Err(ImageError::UnknownFormat),
         }
     }
@@ -173,9 +180,11 @@ pub fn decode(
         return Err(ImageError::FormatMismatch);
     }
     let dpi = resolve_dpi(bytes, found, dpi, limits)?;
-    let pixels = decode_pixels(bytes, found, limits)?;
-    let (width, height) = pixels.dimensions();
-    GreyImage::new(width, height, dpi, pixels.into_raw())
+    let (width, height, pixels) = match found.codec() {
+        Some(codec) => decode_pixels(bytes, codec, limits)?,
+        None => wsq::decode(bytes, |width, height| check_size(width, height, limits))?,
+    };
+    GreyImage::new(width, height, dpi, pixels)
 }
 
 fn resolve_dpi(bytes: &[u8], format: ImageFormat, given: Option<u16>, limits: &Limits) -> Result<u16, ImageError> {
@@ -187,20 +196,29 @@ fn resolve_dpi(bytes: &[u8], format: ImageFormat, given: Option<u16>, limits: &L
     }
 }
 
-fn decode_pixels(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<image::GrayImage, ImageError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format.codec());
+/// Width, height and grey values.
+type Pixels = (u32, u32, Vec<u8>);
+
+fn decode_pixels(bytes: &[u8], codec: image::ImageFormat, limits: &Limits) -> Result<Pixels, ImageError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), codec);
     // Eight bytes a pixel cover 16-bit RGBA, the widest layout; the rest is the decoders' own state.
     let mut codec_limits = image::Limits::default();
     codec_limits.max_alloc = Some(u64::from(limits.max_pixels) * 16 + (1 << 20));
     reader.limits(codec_limits);
     let decoder = reader.into_decoder().map_err(|_| ImageError::Malformed)?;
     let (width, height) = decoder.dimensions();
+    check_size(width, height, limits)?;
+    let decoded = image::DynamicImage::from_decoder(decoder).map_err(|_| ImageError::Malformed)?.into_luma8();
+    let (width, height) = decoded.dimensions();
+    Ok((width, height, decoded.into_raw()))
+}
+
+fn check_size(width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
     if u64::from(width) * u64::from(height) > u64::from(limits.max_pixels) {
         return Err(ImageError::TooManyPixels { width, height, max: limits.max_pixels });
     }
     if width < MIN_SIDE_PIXELS || height < MIN_SIDE_PIXELS {
         return Err(ImageError::TooSmall { width, height });
     }
-    let decoded = image::DynamicImage::from_decoder(decoder).map_err(|_| ImageError::Malformed)?;
-    Ok(decoded.into_luma8())
+    Ok(())
 }

@@ -28,6 +28,7 @@ mod resolution;
 mod selfcheck;
 mod template;
 mod thin;
+mod wsq;
 
 pub use crate::decode::{ImageError, ImageFormat, Limits, MIN_SIDE_PIXELS, decode};
 pub use crate::extract::{Classical, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI};

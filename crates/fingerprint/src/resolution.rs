@@ -14,6 +14,7 @@ pub(crate) fn of_file(bytes: &[u8], format: ImageFormat) -> Option<u16> {
         ImageFormat::Bmp => bmp(bytes),
         ImageFormat::Tiff => tiff(bytes),
         ImageFormat::Pgm => None,
+        ImageFormat::Wsq => crate::wsq::resolution(bytes).map(|dpi| (f64::from(dpi), f64::from(dpi))),
     }?;
     let agrees = x > 0.0 && (x - y).abs() <= 0.01 * x;
     (agrees && x <= f64::from(u16::MAX)).then(|| x.round() as u16)

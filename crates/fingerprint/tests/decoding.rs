@@ -79,6 +79,9 @@ fn declared_format_must_be_the_real_one() {
     assert_eq!(unknown.unwrap_err(), ImageError::UnknownFormat);
     assert!("gif".parse::<ImageFormat>().is_err());
     assert_eq!("tiff".parse::<ImageFormat>(), Ok(ImageFormat::Tiff));
+    assert_eq!("wsq".parse::<ImageFormat>(), Ok(ImageFormat::Wsq));
+    let pretended = decode(&pgm(), Some(ImageFormat::Wsq), Some(500), &Limits::default());
+    assert_eq!(pretended.unwrap_err(), ImageError::FormatMismatch);
 }
 
 /// 5000 × 4000 pixels in a few bytes, for the formats whose header stands alone.
