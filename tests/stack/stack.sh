@@ -188,14 +188,21 @@ start_kafka() {
   port=$(port broker "${PORT:-}")
   controller=$(port controller)
   [ "$1" = kafka ] || protocol=SASL_SSL
+  # A second listener for those who come through a proxy at $DETOUR, and are told to come back there.
+  local detour='' detour_advertised='' detour_map=''
+  if [ -n "${DETOUR:-}" ]; then
+    detour=,DETOUR://127.0.0.1:$(port detour)
+    detour_advertised=,DETOUR://$DETOUR
+    detour_map=,DETOUR:PLAINTEXT
+  fi
   cat >"$dir/server.properties" <<P
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=$protocol://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=$protocol://${ADVERTISED:-127.0.0.1:$port}
-listener.security.protocol.map=$protocol:$protocol,CONTROLLER:PLAINTEXT
+listeners=$protocol://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$detour
+advertised.listeners=$protocol://${ADVERTISED:-127.0.0.1:$port}$detour_advertised
+listener.security.protocol.map=$protocol:$protocol,CONTROLLER:PLAINTEXT$detour_map
 inter.broker.listener.name=$protocol
 log.dirs=$dir/data
 auto.create.topics.enable=false
@@ -225,7 +232,10 @@ P
   if [ "$1" = kafka-sasl ]; then
     certificates
     kafka_sasl >>"$dir/server.properties"
-    format=(--add-scram "SCRAM-SHA-512=[name=tester,password=$(password)]")
+    # `guest` may nothing until a rule says so.
+    format=(--add-scram "SCRAM-SHA-512=[name=tester,password=$(password)]"
+      --add-scram "SCRAM-SHA-256=[name=tester,password=$(password)]"
+      --add-scram "SCRAM-SHA-512=[name=guest,password=$(password)]")
   fi
   local jvm=("$java" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData -Djava.net.preferIPv4Stack=true
     "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$lib/*")
@@ -244,7 +254,10 @@ kafka_sasl() {
   local own
   own=$(password)
   cat <<P
-sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+# The controller's listener is for this machine alone and has no users.
+super.users=User:tester;User:broker;User:ANONYMOUS
 # Among themselves brokers use PLAIN: the SCRAM users are known only once they run.
 sasl.mechanism.inter.broker.protocol=PLAIN
 ssl.keystore.type=PEM
@@ -252,6 +265,7 @@ ssl.keystore.location=$dir/server.pem
 ssl.truststore.type=PEM
 ssl.truststore.location=$dir/ca.pem
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$scram required;
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=$scram required;
 listener.name.sasl_ssl.plain.sasl.jaas.config=$plain required username="broker" password="$own" user_broker="$own";
 P
 }
@@ -279,13 +293,20 @@ Y
     echo "authenticator: AllowAllAuthenticator" >>"$dir/cassandra.yaml"
   fi
   echo "127.0.0.1:$port" >"$dir/address"
+  local forgetful=true
+  [ -z "${LASTING:-}" ] || forgetful=false
   run "Starting listening for CQL clients" "$java" @"$here/cassandra.jvm" -Xms256m -Xmx1024m \
+    "-Dcassandra.unsafesystem=$forgetful" \
     "-javaagent:$(ls "$lib"/jamm-*.jar)" "-Dlogback.configurationFile=$here/logback.xml" \
     "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dcassandra.storagedir=$dir" "-Dcassandra.logdir=$dir" \
     -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon
 }
 
 cassandra_yaml() {
+  # A node that is killed loses what it answered in its last 100 ms, unless each write waits for the log.
+  local log_sync='commitlog_sync: periodic
+commitlog_sync_period: 10s'
+  [ -z "${LASTING:-}" ] || log_sync='commitlog_sync: batch'
   cat <<Y
 cluster_name: ridgeline tests
 num_tokens: 1
@@ -304,9 +325,7 @@ commitlog_directory: $dir/commitlog
 saved_caches_directory: $dir/saved_caches
 hints_directory: $dir/hints
 cdc_raw_directory: $dir/cdc_raw
-# A killed node has lost nothing: the log is in the system's hands before a write is answered.
-commitlog_sync: periodic
-commitlog_sync_period: 10s
+$log_sync
 commitlog_segment_size: 16MiB
 commitlog_total_space: 256MiB
 hinted_handoff_enabled: false

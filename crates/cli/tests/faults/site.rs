@@ -1,203 +1,307 @@
-//! A deployment of separate processes: started, killed, stopped, asked.
+//! A deployment of a scenario's own: its prefix, its keyspace, its processes.
 
-use std::io::Read as _;
-use std::net::TcpListener;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ridgeline_client::{Client, ClientOptions};
-use ridgeline_cql::{Cql, CqlConfig};
-use ridgeline_domain::Sensitive;
-use ridgeline_kafka::{Kafka, KafkaConfig};
-use ridgeline_runtime::{SystemClock, SystemEntropy};
+use ridgeline_client::Client;
+use ridgeline_cql::Cql;
+use ridgeline_domain::{Operation, SubjectId, Timestamp};
+use ridgeline_egress::ConfiguredOptions;
+use ridgeline_intake::{PreparedSample, RawSample, ScanOptions, ScanRequest, Signer, prepare};
+use ridgeline_kafka::Kafka;
+use ridgeline_ports::{Entropy as _, EventLog, NewRecord, Store};
+use ridgeline_registry::{Registry, TranslatedLog};
+use ridgeline_runtime::{Health, SystemClock, SystemEntropy};
+use ridgeline_vault::{SealingKey, SigningKey};
+use ridgeline_wire::Topic;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::member::Member;
+use crate::oracle::{self, Seen, Verdict};
 use crate::place::Place;
+use crate::sampler::Sampler;
+use crate::scans;
+use crate::traffic::{Ledger, Watcher};
 
-/// A process that is not ready by then fails its test.
-const READY: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(50);
-/// Members that vanish are out of their group after this: the least that the brokers of the test stack allow, doubled.
-pub(crate) const SESSION_MS: &str = "2000";
-const SIGKILL: i32 = 9;
+/// How long the rest of the work may take once nothing fails any more. On a busy machine; nothing is measured by this.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// A killed member's partitions are free after this; short, because a scenario kills many.
+pub(crate) const SESSION: Duration = Duration::from_secs(3);
+/// What a process uses that is not told otherwise.
+pub(crate) const SESSION_DEFAULT: Duration = Duration::from_secs(10);
 
-/// Everything that the processes of one scenario share.
+/// A deployment; removed when dropped.
 pub(crate) struct Site {
-    pub(crate) place: Place,
-    pub(crate) kafka: Kafka,
-    config: String,
-    dir: TempDir,
-}
-
-/// One process; killed when dropped.
-pub(crate) struct Process {
-    name: String,
-    child: Child,
-    pub(crate) url: String,
-    pub(crate) admin_url: String,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) prefix: String,
+    pub(crate) watcher: Watcher,
+    pub(crate) images: Arc<Vec<Vec<u8>>>,
+    pub(crate) dir: TempDir,
+    sampler: Sampler,
+    config: PathBuf,
+    keyspace: String,
+    place: Place,
+    kafka: Kafka,
 }
 
 impl Site {
-    /// Topics, tables and keys, made by the commands that an operator uses. `None`: there is no stack.
-    pub(crate) fn deploy() -> Option<Self> {
-        Some(Self::deploy_at(Place::new()?))
+    /// Deploys with short sessions.
+    pub(crate) async fn new(place: &Place) -> Self {
+        Self::with_sessions(place, SESSION).await
     }
 
-    pub(crate) fn deploy_at(place: Place) -> Self {
+    /// Makes keys, topics and tables as an operator does.
+    pub(crate) async fn with_sessions(place: &Place, session: Duration) -> Self {
+        let own: String = SystemEntropy.request_id().to_string().chars().take(8).collect();
+        let (prefix, keyspace) = (format!("fault{own}."), format!("fault{own}"));
         let dir = tempfile::tempdir().unwrap();
-        let config = place.configure(dir.path(), &[("session.timeout.ms", SESSION_MS)]);
-        let kafka = Kafka::connect(KafkaConfig::new(&place.kafka, "oracle")).unwrap();
-        let site = Self { place, kafka, config, dir };
-        for command in [&["init", "--gateway", "gw"][..], &["topics", "apply"], &["migrate"]] {
-            let output = site.command().args(command).output().unwrap();
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
+        let config = dir.path().join("site.toml");
+        let keys =
+            format!("[keys]\nring = {:?}\nagents = {:?}\n", dir.path().join("ring"), dir.path().join("agents.toml"));
+        let mut text = place.configuration(dir.path(), &prefix, &keyspace);
+        if session != SESSION_DEFAULT {
+            let (session, heartbeat) = (session.as_millis(), session.as_millis() / 10);
+            text += &format!(
+                "[kafka.options]\n\"session.timeout.ms\" = \"{session}\"\n\"heartbeat.interval.ms\" = \"{heartbeat}\"\n"
+            );
         }
-        site
+        std::fs::write(&config, keys + &text).unwrap();
+        let registering = place.registry.as_ref().map(|_| &["schemas", "register"][..]);
+        let making = [&["init", "--gateway", "gw1"][..], &["topics", "apply"], &["migrate"]];
+        for arguments in making.into_iter().chain(registering) {
+            run(&config, &dir.path().join("gw1"), arguments);
+        }
+        let kafka = Kafka::connect(place.kafka_config()).unwrap();
+        let log = translated(place, kafka.log(), &prefix).await;
+        let cql = Cql::connect(place.cql_config(&keyspace), Arc::new(SystemClock), &SystemEntropy).await.unwrap();
+        Self {
+            watcher: Watcher::start(&log, &prefix).await,
+            sampler: Sampler::start(&log, &prefix),
+            images: Arc::new(scans::images()),
+            store: cql.store(),
+            place: place.clone(),
+            log,
+            prefix,
+            dir,
+            config,
+            keyspace,
+            kafka,
+        }
     }
 
-    /// Prefix of topics and groups.
-    pub(crate) fn prefix(&self) -> String {
-        format!("{}.", self.place.own)
-    }
-
-    /// A session with the store.
-    pub(crate) async fn store(&self) -> Cql {
-        let config = CqlConfig::new(vec![self.place.cql.clone()], &self.place.own);
-        Cql::connect(config, Arc::new(SystemClock), &SystemEntropy).await.unwrap()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ridgeline"));
-        command.env("RIDGELINE_CONFIG", &self.config).env("RIDGELINE_DATA_DIR", self.data());
-        command.env("RIDGELINE_LOG", "warn").current_dir(self.dir.path());
+    /// The command of a role.
+    pub(crate) fn command(&self, role: &str, name: &str) -> Command {
+        let mut command = ridgeline(&self.config);
+        command.args([role, "--name", name, "--log-level", "warn"]);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command
     }
 
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    /// Starts a role on free ports and does not wait for it. `environment` goes to the process.
-    pub(crate) fn launch(&self, role: &str, name: &str, environment: &[(&str, String)]) -> Process {
-        let (listen, admin) = (free_address(), free_address());
-        let log = std::fs::File::create(self.dir.path().join(format!("{name}.log"))).unwrap();
-        let mut command = self.command();
-        command.args([role, "--listen", &listen, "--admin-listen", &admin]);
-        // Gateways of one directory share its key, and so their name.
-        command.args(["--name", if role == "gateway" { "gw" } else { name }]);
-        command.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
-        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let (url, admin_url) = (format!("http://{listen}"), format!("http://{admin}"));
-        Process { name: name.to_owned(), child, url, admin_url }
+    /// Starts what `command` says under the name it bears; returns at once.
+    pub(crate) fn spawn(&self, command: Command, name: &str) -> Member {
+        Member::spawn(command, self.dir.path(), name)
     }
 
     /// Starts a role and waits until it is ready.
-    pub(crate) async fn start(&self, role: &str, name: &str) -> Process {
-        let mut process = self.launch(role, name, &[]);
-        self.ready(&mut process).await;
-        process
+    pub(crate) async fn start(&self, role: &str, name: &str) -> Member {
+        self.spawn(self.command(role, name), name).ready().await
     }
 
-    /// A gateway, a gallery shard and a merger: what every scenario has beside its matchers.
-    pub(crate) async fn surroundings(&self) -> (Process, Vec<Process>) {
-        let mut all = [("gateway", "gw-1"), ("gallery", "gallery"), ("merger", "merger")]
-            .map(|(role, name)| self.launch(role, name, &[]));
-        for process in &mut all {
-            self.ready(process).await;
+    /// Starts a gateway that shares no directory with another one; the keys of `gw1` exist.
+    pub(crate) async fn gateway(&self, name: &str) -> Member {
+        if name != "gw1" {
+            run(&self.config, &self.dir.path().join(name), &["init", "--gateway", name]);
         }
-        let [gateway, gallery, merger] = all;
-        (gateway, vec![gallery, merger])
+        self.start("gateway", name).await
     }
 
-    /// Waits until the admin port says ready.
-    pub(crate) async fn ready(&self, process: &mut Process) {
-        let client = Client::new(ClientOptions::new(&process.admin_url, None)).unwrap();
-        let limit = Instant::now() + READY;
-        loop {
-            if client.call_json("GET", "health/ready", None, None).await.is_ok() {
+    /// Starts one gateway, one gallery shard and one of each of `roles`, and returns a client of the gateway.
+    pub(crate) async fn base(&self, roles: &[&str]) -> (Client, Vec<Member>) {
+        let gateway = self.gateway("gw1").await;
+        let client = gateway.client(&gateway.api_key());
+        let mut members = vec![gateway, self.start("gallery", "gallery").await];
+        for role in roles {
+            members.push(self.start(role, role).await);
+        }
+        (client, members)
+    }
+
+    /// Makes an agent that all processes know.
+    pub(crate) fn agent(&self, name: &str) -> Signer {
+        let key = SigningKey::generate(&SystemEntropy).unwrap();
+        self.introduce(name, &key.verifying_key().to_string());
+        Signer::new(name.parse().unwrap(), key, self.sealing_key())
+    }
+
+    /// Makes an agent known by its public key.
+    pub(crate) fn introduce(&self, name: &str, public_key: &str) {
+        let file = self.dir.path().join("agents.toml");
+        let operations: Vec<_> = Operation::ALL.iter().map(|operation| format!("\"{operation}\"")).collect();
+        let operations = operations.join(", ");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        text += &format!("\n[[agent]]\nid = \"{name}\"\npublic_key = \"{public_key}\"\noperations = [{operations}]\n");
+        // Whole at any moment: processes read it when it changes.
+        let aside = file.with_extension("new");
+        std::fs::write(&aside, text).unwrap();
+        std::fs::rename(aside, file).unwrap();
+    }
+
+    fn sealing_key(&self) -> SealingKey {
+        use base64::Engine as _;
+        let text = std::fs::read_to_string(self.dir.path().join("gw1/sealing-key")).unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).unwrap();
+        SealingKey::from_public_bytes(&bytes).unwrap()
+    }
+
+    /// A record as `signer` would publish it, of a finger placed at `captured_at`.
+    pub(crate) fn record(&self, signer: &Signer, subject: &str, image: usize, captured_at: Timestamp) -> NewRecord {
+        let subject: SubjectId = subject.parse().unwrap();
+        let request = ScanRequest {
+            request_id: SystemEntropy.request_id(),
+            operation: Operation::Verify,
+            subject: Some(subject),
+            reader: None,
+            captured_at,
+            position: ridgeline_domain::Position::Unknown,
+            samples: vec![self.sample(image)],
+            options: ScanOptions::default(),
+            metadata: std::collections::BTreeMap::new(),
+            api_key: None,
+        };
+        signer.scan_record(Topic::Scans.name(&self.prefix), &request, &SystemEntropy).unwrap()
+    }
+
+    fn sample(&self, image: usize) -> PreparedSample {
+        let bytes = self.images[image % self.images.len()].clone();
+        prepare(&RawSample { format: None, bytes: ridgeline_domain::Sensitive::new(bytes), dpi: Some(500) }).unwrap()
+    }
+
+    /// Waits until everything accepted is decided and committed, or until patience ends.
+    pub(crate) async fn settle(&self, ledger: &Ledger) {
+        let limit = Instant::now() + PATIENCE;
+        while Instant::now() < limit {
+            let undecided = ledger.accepted().iter().any(|id| !self.watcher.has(id));
+            if !undecided && oracle::unfinished(&*self.log, &self.prefix).await.is_empty() {
                 return;
             }
-            if let Some(status) = process.child.try_wait().unwrap() {
-                panic!("{} ended with {status}: {}", process.name, self.log(&process.name));
-            }
-            assert!(Instant::now() < limit, "{} is not ready: {}", process.name, self.log(&process.name));
-            sleep(LOOK).await;
+            sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// What a process has logged.
-    pub(crate) fn log(&self, name: &str) -> String {
-        let mut text = String::new();
-        let file = std::fs::File::open(self.dir.path().join(format!("{name}.log")));
-        let _ = file.and_then(|mut file| file.read_to_string(&mut text));
-        text
-    }
-
-    /// A client of a gateway, with the first API key.
-    pub(crate) fn client(&self, gateway: &Process) -> Client {
-        let key = std::fs::read_to_string(self.data().join("api-key")).unwrap();
-        Client::new(ClientOptions::new(&gateway.url, Some(Sensitive::new(key.trim().to_owned())))).unwrap()
-    }
-}
-
-impl Process {
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// SIGTERM, and how the process ended.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
-        let asked = Command::new("sh").args(["-c", "kill -TERM $0", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            sleep(LOOK).await;
+    /// Waits until `arrived` holds as well, for records that no caller was promised.
+    pub(crate) async fn judge_until(&mut self, ledger: &Ledger, arrived: impl AsyncFn(&Self) -> bool) -> Verdict {
+        let limit = Instant::now() + PATIENCE;
+        while !arrived(self).await && Instant::now() < limit {
+            sleep(Duration::from_secs(1)).await;
         }
+        self.judge(ledger).await
     }
 
-    /// Whether the process has ended by a SIGKILL of its own; panics if it ended otherwise.
-    pub(crate) fn has_died(&mut self) -> bool {
-        let Some(status) = self.child.try_wait().unwrap() else { return false };
-        assert_eq!(status.signal(), Some(SIGKILL), "{} ended by itself: {status}", self.name);
-        true
-    }
-
-    /// A figure of `/metrics`, summed over its labels; 0 where it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = plain_get(&format!("{}/metrics", self.admin_url)).await;
-        let of = |line: &str| line.split_whitespace().last().and_then(|value| value.parse::<f64>().ok());
-        text.lines().filter(|line| line.starts_with(name)).filter_map(of).sum()
+    /// Waits until everything is done, and judges it.
+    pub(crate) async fn judge(&mut self, ledger: &Ledger) -> Verdict {
+        self.settle(ledger).await;
+        let snapshots = self.sampler.stop().await;
+        let seen = Seen::read(&*self.log, &self.prefix).await;
+        let answered: BTreeSet<_> = ledger.accepted().into_iter().collect();
+        let mut verdict = oracle::judge(&seen, &*self.log, &self.store, &self.prefix, &answered).await;
+        let opened = oracle::records(&*self.log, &self.prefix, Topic::Partials).await;
+        for fault in crate::sampler::check(&snapshots, &seen, &opened) {
+            verdict.fault("D-2, an offset past unfinished work", fault);
+        }
+        if snapshots.is_empty() {
+            verdict.fault("no offsets were looked at", "");
+        }
+        for odd in ledger.odd() {
+            verdict.fault("an answer that nobody should get", odd);
+        }
+        if verdict.changes == 0 {
+            verdict.fault("no subject was changed: it proves too little", "");
+        }
+        if !verdict.faults().is_empty() {
+            self.tell_logs();
+        }
+        verdict
     }
 }
 
-impl Drop for Process {
+fn registry(address: &str) -> Registry {
+    Registry::new(ConfiguredOptions::new(address)).unwrap()
+}
+
+/// The log as workers see it: with our schema ids, also where a registry's stand in it.
+async fn translated(place: &Place, log: Arc<dyn EventLog>, prefix: &str) -> Arc<dyn EventLog> {
+    match &place.registry {
+        Some(address) => Arc::new(TranslatedLog::open(log, registry(address), prefix, &Health::new()).await.unwrap()),
+        None => log,
+    }
+}
+
+/// The binary with nothing of the caller's settings.
+fn ridgeline(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ridgeline"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RIDGELINE_")) {
+        command.env_remove(name);
+    }
+    command.arg("--config").arg(config);
+    command
+}
+
+fn run(config: &Path, data_dir: &Path, arguments: &[&str]) {
+    let output = ridgeline(config).args(arguments).arg("--data-dir").arg(data_dir).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+}
+
+impl Drop for Site {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.tell_logs();
+        }
+        let (kafka, prefix) = (self.kafka.clone(), self.prefix.clone());
+        let (config, keyspace) = (self.place.cql_config(&self.keyspace), self.keyspace.clone());
+        let registry = self.place.registry.as_deref().map(registry);
+        // A runtime of its own: the scenario may be ending by a panic.
+        let cleaning = std::thread::spawn(move || {
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                // A service of the scenario's own may be dead, and goes away with all that it holds.
+                if let Err(error) = kafka.delete_topics(&prefix).await {
+                    crate::line(&format!("the topics of {prefix} stay: {error}"));
+                }
+                kafka.shutdown().await;
+                if let Some(registry) = registry {
+                    ridgeline_registry::remove(&registry, &prefix).await.unwrap();
+                }
+                let cql = Cql::connect(config, Arc::new(SystemClock), &SystemEntropy).await;
+                let dropped = match &cql {
+                    Ok(cql) => cql.drop_keyspace().await,
+                    Err(_) => Ok(()),
+                };
+                if cql.is_err() || dropped.is_err() {
+                    crate::line(&format!("the keyspace {keyspace} stays"));
+                }
+            });
+        });
+        let _ = cleaning.join();
     }
 }
 
-/// A plain GET; the metrics are no JSON, which is all that the client reads.
-async fn plain_get(url: &str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let (address, path) = url.trim_start_matches("http://").split_once('/').unwrap();
-    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+impl Site {
+    /// The end of each process's log, for whoever looks into a failure.
+    pub(crate) fn tell_logs(&self) {
+        for entry in std::fs::read_dir(self.dir.path().join("logs")).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            if path.extension().is_some_and(|kind| kind == "log") && !lines.is_empty() {
+                let last = lines[lines.len().saturating_sub(12)..].join("\n  ");
+                crate::line(&format!("{}:\n  {last}", path.file_name().unwrap().to_string_lossy()));
+            }
+        }
+    }
 }

@@ -1,205 +1,206 @@
-//! Workers that are killed, restarted, added and taken away under load.
+//! Workers that die, come, go, and have wrong clocks.
 
 use std::time::Duration;
 
-use ridgeline_ports::NewRecord;
-use ridgeline_wire::Topic;
-use tokio::time::{Instant, sleep};
+use ridgeline_domain::{DurationMs, Reason};
+use ridgeline_ports::Clock as _;
+use ridgeline_runtime::{SystemClock, SystemEntropy};
+use ridgeline_wire::decode;
+use ridgeline_wire::message::{Decision, Scan};
+use tokio::time::sleep;
 
-use crate::load::Load;
-use crate::oracle::{dead_letters, judge, read};
-use crate::site::{Process, Site};
-use crate::{is_full, is_left_out, outage_time, report};
+use crate::member::Member;
+use crate::oracle::Verdict;
+use crate::place::Place;
+use crate::site::{SESSION_DEFAULT, Site};
+use crate::traffic::{Ledger, Load, Traffic};
+use crate::{length, scans};
 
-/// Requests in flight, and how long each lane rests: about ten requests a second.
-const LANES: usize = 4;
-const PACE: Duration = Duration::from_millis(400);
-const LIMIT: Duration = Duration::from_secs(90);
-/// Nothing here waits for an exact moment.
-const LOOK: Duration = Duration::from_millis(20);
+const POINTS: [&str; 3] = ["after-store", "before-decision", "after-effects"];
 
-/// Twenty workers in a row die by SIGKILL between an effect and the commit that follows it.
-#[tokio::test(flavor = "multi_thread")]
-async fn d1_fault_1_workers_killed_between_effect_and_commit() {
-    let Some(site) = Site::deploy() else { return };
-    let (gateway, _surroundings) = site.surroundings().await;
-    let load = Load::start(vec![site.client(&gateway)], LANES, PACE);
-    let points = ["after-store", "before-decision", "after-effects"];
-    for round in 0..20 {
-        let fail = format!("{}:{}", points[round % points.len()], 2 + round % 5);
-        let name = format!("victim-{round}");
-        let mut victim = site.launch("matcher", &name, &[("RIDGELINE_FAIL_POINT", fail)]);
-        let limit = Instant::now() + LIMIT;
-        while !victim.has_died() {
-            assert!(Instant::now() < limit, "round {round}: the fail point was not reached: {}", site.log(&name));
-            sleep(LOOK).await;
+/// Workers kill themselves at a fail point, 20 times in a row under load: 14 matchers and 6 mergers.
+pub(crate) async fn kill_between_effect_and_commit(place: &Place) -> Verdict {
+    let mut site = Site::new(place).await;
+    let (client, _base) = site.base(&[]).await;
+    let ledger = Ledger::default();
+    let traffic = Traffic::start(&site, &[client], &ledger, Load::STEADY);
+    // Each role has a worker again as soon as its last one has died: searches that wait for a merger would end up holding all the load.
+    let _last = tokio::join!(dying(&site, "matcher", 14, length(200, 60)), dying(&site, "merger", 6, length(20, 8)));
+    traffic.stop().await;
+    site.judge(&ledger).await
+}
+
+/// One after the other, each dies at the next point after 1 to `passes_max` passes; then comes one that stays.
+async fn dying(site: &Site, role: &str, deaths: usize, passes_max: u64) -> Member {
+    for number in 0..deaths {
+        let name = format!("{role}-{number}");
+        let mut command = site.command(role, &name);
+        let passes = 1 + random_below(passes_max);
+        command.env("RIDGELINE_FAIL_POINT", format!("{}:{passes}", POINTS[number % POINTS.len()]));
+        site.spawn(command, &name).died().await;
+    }
+    site.start(role, &format!("{role}-last")).await
+}
+
+fn random_below(limit: u64) -> u64 {
+    use ridgeline_ports::Entropy as _;
+    let mut bytes = [0; 8];
+    SystemEntropy.fill(&mut bytes);
+    u64::from_be_bytes(bytes) % limit
+}
+
+/// Two matchers are restarted in turn under load, with the sessions of production: nobody waits as long as a session.
+pub(crate) async fn rolling_restart(place: &Place) -> Verdict {
+    let mut site = Site::with_sessions(place, SESSION_DEFAULT).await;
+    let (client, _base) = site.base(&["merger"]).await;
+    let mut matchers = vec![site.start("matcher", "m1").await, site.start("matcher", "m2").await];
+    let ledger = Ledger::default();
+    let traffic = Traffic::start(&site, &[client], &ledger, Load { undecided_max: 40, ..Load::STEADY });
+    owns(&matchers[1]).await;
+    sleep(Duration::from_secs(5)).await;
+    site.watcher.begin_gap();
+    for round in 0..2 {
+        for number in [1, 2] {
+            matchers.remove(0).stop().await;
+            let next = site.start("matcher", &format!("m{number}")).await;
+            owns(&next).await;
+            matchers.push(next);
+            crate::line(&format!("  round {round}, matcher {number}: longest gap {:?}", site.watcher.gap()));
         }
     }
-    let ledger = load.end().await;
-    let _matcher = site.start("matcher", "survivor").await;
-    let verdict = judge(&site, &ledger.accepted()).await;
-    report(1, "kill-between-effect-and-commit", &verdict);
+    let gap = site.watcher.gap();
+    traffic.stop().await;
+    let mut verdict = site.judge(&ledger).await;
+    crate::line(&format!(
+        "  longest gap {gap:?}, {:.2} of a session; longest wait {:?}",
+        gap.as_secs_f64() / SESSION_DEFAULT.as_secs_f64(),
+        site.watcher.longest_wait(&ledger.times())
+    ));
+    if gap >= SESSION_DEFAULT {
+        verdict.fault("a gap as long as a session", format!("{gap:?}"));
+    }
+    verdict
 }
 
-/// Two matchers are restarted one after the other; decisions never pause for as long as a lost member would take.
-#[tokio::test(flavor = "multi_thread")]
-async fn d1_fault_2_a_rolling_restart_leaves_no_gap() {
-    if is_left_out("fault 2 rolling-restart") {
-        return;
-    }
-    let Some(site) = Site::deploy() else { return };
-    let (gateway, _surroundings) = site.surroundings().await;
-    let mut matchers = vec![site.start("matcher", "m-0").await, site.start("matcher", "m-1").await];
-    let load = Load::start(vec![site.client(&gateway)], LANES, PACE);
-    sleep(Duration::from_secs(5)).await;
-    for round in 2..6 {
-        assert!(matchers.remove(0).stop().await.success());
-        matchers.push(site.start("matcher", &format!("m-{round}")).await);
-        sleep(Duration::from_secs(3)).await;
-    }
-    let ledger = load.end().await;
-    let verdict = judge(&site, &ledger.accepted()).await;
-    let mut times: Vec<_> = read(&site, Topic::Decisions).await.iter().map(|record| record.append_time).collect();
-    times.sort_unstable();
-    let gap_ms = times.windows(2).map(|pair| pair[1].since(pair[0]).0).max().unwrap_or(0);
-    let session_ms: i64 = crate::site::SESSION_MS.parse().unwrap();
-    println!("fault 2 rolling-restart: longest gap {gap_ms} ms, session timeout {session_ms} ms");
-    assert!(gap_ms < session_ms, "a restart that says goodbye must not cost a session timeout");
-    report(2, "rolling-restart", &verdict);
+async fn owns(matcher: &Member) {
+    crate::within(Duration::from_secs(60), "a new matcher owns partitions", async || {
+        matcher.metric("ridgeline_partitions_owned", "role=\"matcher\"").await > 0.0
+    })
+    .await;
 }
 
-/// Members join and leave every second.
-#[tokio::test(flavor = "multi_thread")]
-async fn d2_fault_3_a_rebalance_storm() {
-    let Some(site) = Site::deploy() else { return };
-    let (gateway, _surroundings) = site.surroundings().await;
-    let _steady = site.start("matcher", "steady").await;
-    let load = Load::start(vec![site.client(&gateway)], LANES, PACE);
-    let until = Instant::now() + outage_time();
-    let mut guests: Vec<Process> = Vec::new();
-    let mut round = 0;
-    while Instant::now() < until {
-        guests.push(site.launch("matcher", &format!("guest-{round}"), &[]));
-        round += 1;
+/// Beside one that stays, matchers join and leave every second; each third is killed instead of stopped.
+pub(crate) async fn rebalance_storm(place: &Place) -> Verdict {
+    let mut site = Site::new(place).await;
+    let (client, _base) = site.base(&["merger", "matcher"]).await;
+    let ledger = Ledger::default();
+    let traffic = Traffic::start(&site, &[client], &ledger, Load::STEADY);
+    let mut guests = std::collections::VecDeque::new();
+    let mut leaving = tokio::task::JoinSet::new();
+    for number in 0..length(30, 10) {
+        let name = format!("guest-{number}");
+        guests.push_back(site.spawn(site.command("matcher", &name), &name));
         sleep(Duration::from_secs(1)).await;
-        if guests.len() > 2 {
-            let guest = guests.remove(0);
-            // Half of them vanish, the others say goodbye.
-            if round % 2 == 0 {
+        if guests.len() > 3 {
+            let guest = guests.pop_front().unwrap();
+            if number % 3 == 0 {
                 guest.kill();
             } else {
-                assert!(guest.stop().await.success());
+                leaving.spawn(guest.stop());
             }
         }
     }
-    guests.into_iter().for_each(Process::kill);
-    let ledger = load.end().await;
-    let verdict = judge(&site, &ledger.accepted()).await;
-    report(3, "rebalance-storm", &verdict);
+    while let Some(left) = leaving.join_next().await {
+        left.unwrap();
+    }
+    drop(guests);
+    traffic.stop().await;
+    site.judge(&ledger).await
 }
 
-/// Garbage first, in the middle and last is put aside and nothing else; a burst of it trips the fuse, which mends.
-#[tokio::test(flavor = "multi_thread")]
-async fn d3_fault_6_poison_first_middle_last_and_in_a_burst() {
-    let Some(site) = Site::deploy() else { return };
-    let (gateway, _surroundings) = site.surroundings().await;
-    let client = site.client(&gateway);
-    poison(&site, 1).await;
-    Load::start(vec![client.clone()], LANES, Duration::ZERO).until(20).await;
-    poison(&site, 1).await;
-    let mut accepted = Load::start(vec![client.clone()], LANES, Duration::ZERO).until(20).await.accepted();
-    poison(&site, 1).await;
-    let matcher = site.start("matcher", "matcher").await;
-    let verdict = judge(&site, &[]).await;
-    assert_eq!(dead_letters(&site).await, 3, "the three, and nothing else");
-    assert!(verdict.is_sound(), "{verdict}\n{}", verdict.faults.join("\n"));
-
-    // One more than blows the fuse: what is behind it comes one at a time.
-    poison(&site, 51).await;
-    let limit = Instant::now() + LIMIT;
-    while matcher.metric("ridgeline_fuse_blown").await < 1.0 {
-        assert!(Instant::now() < limit, "the fuse holds although everything is poison");
-        sleep(LOOK).await;
-    }
-    accepted.extend(Load::start(vec![client], LANES, Duration::ZERO).until(10).await.accepted());
-    let verdict = judge(&site, &accepted).await;
-    assert!(matcher.metric("ridgeline_fuse_blown").await < 1.0, "a record that succeeds mends the fuse");
-    assert_eq!(dead_letters(&site).await, 3 + 51);
-    report(6, "poison", &verdict);
-}
-
-/// Records that are no scans, all in one partition.
-async fn poison(site: &Site, count: usize) {
-    let log = site.kafka.log();
-    for number in 0..count {
-        let record = NewRecord {
-            topic: Topic::Scans.name(&site.prefix()),
-            partition: None,
-            key: "poison".into(),
-            value: Some(format!("no scan {number}").into()),
-            headers: vec![],
-        };
-        log.publish(record).await.unwrap();
-    }
-}
-
-/// Workers whose clocks are ten minutes off, either way, decide like the others, and judge `valid_until` alike.
-#[tokio::test(flavor = "multi_thread")]
-async fn fault_9_a_workers_clock_is_ten_minutes_off() {
-    if is_left_out("fault 9 wrong-clock") {
-        return;
-    }
-    let Some(site) = Site::deploy() else { return };
-    let gateway = site.start("gateway", "gw-1").await;
-    let client = site.client(&gateway);
-    let images = crate::scans::images();
+/// Workers whose clocks are right, ten minutes early and ten minutes late decide the same about the same requests, also about what
+/// has expired, and stamp alike.
+pub(crate) async fn wrong_clocks(place: &Place) -> Verdict {
+    const OFF_MS: i64 = 600_000;
+    let mut site = Site::new(place).await;
+    let gateway = site.gateway("gw1").await;
+    let client = gateway.client(&gateway.api_key());
+    let signer = site.agent("reader-1");
     let mut told = Vec::new();
-    // The first run leaves the state that every later one begins and ends with.
-    for (name, offset_ms) in [("first", 0_i64), ("right", 0), ("ahead", 600_000), ("behind", -600_000)] {
-        let clock = [("RIDGELINE_CLOCK_OFFSET_MS", offset_ms.to_string())];
-        let mut workers =
-            ["matcher", "gallery", "merger"].map(|role| site.launch(role, &format!("{role}-{name}"), &clock));
-        for worker in &mut workers {
-            site.ready(worker).await;
+    let ledger = Ledger::default();
+    // The first round leaves what every later one begins with.
+    for (name, offset) in [("first", 0), ("right", 0), ("late", OFF_MS), ("early", -OFF_MS)] {
+        let mut members = Vec::new();
+        for role in ["matcher", "gallery", "merger"] {
+            let name = format!("{role}-{name}");
+            let mut command = site.command(role, &name);
+            command.env("RIDGELINE_CLOCK_OFFSET_MS", offset.to_string());
+            members.push(site.spawn(command, &name).ready().await);
         }
-        let mut outcomes = Vec::new();
-        for number in 0..20 {
-            let decision = client.decide(&crate::scans::scan(number, &images), None, LIMIT).await.unwrap();
-            outcomes.push((decision.operation.clone(), decision.outcome, decision.reason.clone()));
+        let mut ids = Vec::new();
+        for number in 0..40 {
+            let id = ledger.submit(&client, &scans::scan(number, &site.images)).await.expect("accepted");
+            decided(&site, &id).await;
+            ids.push(id);
         }
-        told.push(outcomes);
-        for worker in workers {
-            assert!(worker.stop().await.success());
+        for number in 0..10 {
+            // A verification is valid for a minute.
+            let age_s = if number % 2 == 0 { 120 } else { 0 };
+            let captured_at = SystemClock.now().plus(DurationMs::from_secs(-age_s));
+            let record = site.record(&signer, &format!("s{}", number / 2), number, captured_at);
+            let scan: Scan = decode(record.value.as_ref().unwrap()).unwrap();
+            site.log.publish(record).await.unwrap();
+            let id = scan.request_id.to_string();
+            decided(&site, &id).await;
+            ids.push(id);
+        }
+        told.push(ids);
+        for member in members {
+            member.stop().await;
         }
     }
-    assert_eq!(told[1], told[2], "a clock ahead changes decisions");
-    assert_eq!(told[1], told[3], "a clock behind changes decisions");
-    let _matcher = site.start("matcher", "last").await;
-    let _merger = site.start("merger", "last-merger").await;
-    let verdict = judge(&site, &[]).await;
-    report(9, "wrong-clock", &verdict);
+    let _last = [site.start("matcher", "matcher").await, site.start("merger", "merger").await];
+    let mut verdict = site.judge(&ledger).await;
+    let expired = |decision: &Decision| decision.reason == Some(Reason::Expired);
+    for number in 0..told[0].len() {
+        let all: Vec<_> = told[1..].iter().filter_map(|ids| verdict.decisions.get(&ids[number]).cloned()).collect();
+        let [right, others @ ..] = &all[..] else { continue };
+        if others.iter().any(|other| (other.outcome, other.reason) != (right.outcome, right.reason)) {
+            verdict.fault("a clock changes a decision", format!("request {number}"));
+        }
+        if expired(right) != (number >= 40 && number % 2 == 0) {
+            verdict.fault("judged at a wrong time", format!("request {number}"));
+        }
+        let late = |decision: &Decision| !(0..OFF_MS / 2).contains(&decision.decided_at.since(decision.evaluated_at).0);
+        if all.iter().any(late) {
+            verdict.fault("a stamp of a wrong clock", format!("request {number}"));
+        }
+    }
+    verdict
 }
 
-/// One matcher, then three, then one.
-#[tokio::test(flavor = "multi_thread")]
-async fn d5_fault_12_scaling_out_and_in_under_load() {
-    if is_left_out("fault 12 scale") {
-        return;
+async fn decided(site: &Site, id: &str) {
+    crate::within(Duration::from_secs(60), "a decision", async || site.watcher.has(id)).await;
+}
+
+/// One matcher, three, one again, under load.
+pub(crate) async fn scale_up_and_down(place: &Place) -> Verdict {
+    let mut site = Site::new(place).await;
+    let (client, _base) = site.base(&["merger", "matcher"]).await;
+    let ledger = Ledger::default();
+    let traffic = Traffic::start(&site, &[client], &ledger, Load::STEADY);
+    sleep(length(Duration::from_secs(10), Duration::from_secs(3))).await;
+    let more = [site.start("matcher", "more-1").await, site.start("matcher", "more-2").await];
+    for matcher in &more {
+        owns(matcher).await;
     }
-    let Some(site) = Site::deploy() else { return };
-    let (gateway, _surroundings) = site.surroundings().await;
-    let _first = site.start("matcher", "m-1").await;
-    let load = Load::start(vec![site.client(&gateway)], LANES, PACE / 2);
-    let rest = Duration::from_secs(if is_full() { 10 } else { 3 });
-    sleep(rest).await;
-    let more = [site.start("matcher", "m-2").await, site.start("matcher", "m-3").await];
-    sleep(rest).await;
+    sleep(length(Duration::from_secs(10), Duration::from_secs(3))).await;
     for matcher in more {
-        assert!(matcher.metric("ridgeline_records_total").await > 0.0, "a matcher that was added got no work");
-        assert!(matcher.stop().await.success());
+        let done = matcher.metric("ridgeline_records_total", "role=\"matcher\"").await;
+        assert!(done > 0.0, "a further matcher did nothing");
+        matcher.stop().await;
     }
-    sleep(rest).await;
-    let ledger = load.end().await;
-    let verdict = judge(&site, &ledger.accepted()).await;
-    report(12, "scale-1-3-1", &verdict);
+    sleep(length(Duration::from_secs(10), Duration::from_secs(3))).await;
+    traffic.stop().await;
+    site.judge(&ledger).await
 }

@@ -3,24 +3,21 @@
 //! Each time 200 scans are accepted and the process dies at a random moment with at least 50 of them undecided. After the last restart
 //! every confirmation id has exactly one decision, byte-identical however often it was published, and its audit event.
 
+#[path = "../common/oracle.rs"]
+mod oracle;
 #[path = "../common/scans.rs"]
 mod scans;
 mod service;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ridgeline_client::{Client, ScanState, Submitted};
-use ridgeline_domain::Timestamp;
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_ports::{Clock, Delivery, Entropy, RowKey, TailStart};
+use ridgeline_ports::{Clock, Entropy};
 use ridgeline_runtime::{SystemClock, SystemEntropy};
-use ridgeline_wire::message::{Audit, Decision};
-use ridgeline_wire::row::{AnswerRow, table};
-use ridgeline_wire::{Encoded, Topic, decode};
 use tokio::task::JoinSet;
 
 use crate::scans::{images, scan};
@@ -54,9 +51,20 @@ async fn d1_twenty_kills_lose_and_double_nothing() {
     assert!(service.stop().await.success());
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), KILLS * SCANS);
     let embedded = Embedded::open(dir.path(), EmbeddedOptions::new(Arc::new(SystemClock))).unwrap();
-    let decided = check(&embedded, &all).await;
+    let seen = oracle::Seen::read(&*embedded.log(), "").await;
+    let answered: BTreeSet<_> = all.into_iter().collect();
+    let verdict = oracle::judge(&seen, &*embedded.log(), &embedded.store(), "", &answered).await;
+    println!("{verdict}, {} changes of subjects", verdict.changes);
+    assert!(
+        verdict.faults().is_empty() && verdict.dead == 0,
+        "{verdict}, {} dead: {:#?}",
+        verdict.dead,
+        verdict.faults()
+    );
+    assert_eq!(verdict.decisions.len(), KILLS * SCANS, "a decision that nobody asked for");
+    assert!(verdict.changes > 0, "no subject was changed: it proves too little");
     for (killed_at, ids) in kills {
-        let undecided = ids.iter().filter(|id| decided[*id] > killed_at).count();
+        let undecided = ids.iter().filter(|id| verdict.decisions[*id].decided_at > killed_at).count();
         println!("{undecided} of {SCANS} were undecided at a kill");
         assert!(undecided >= UNDECIDED_MIN, "only {undecided} were undecided at a kill: it proves too little");
     }
@@ -95,56 +103,6 @@ async fn settled(client: &Client, ids: &[String]) {
         let again = client.status(id, Duration::ZERO).await.unwrap();
         assert_eq!(serde_json::to_string(&first).unwrap(), serde_json::to_string(&again).unwrap());
     }
-}
-
-/// The log and the store after the last restart; returns when each request was decided.
-async fn check(embedded: &Embedded, ids: &[String]) -> BTreeMap<String, Timestamp> {
-    let decisions =
-        published(embedded, Topic::Decisions, |decision: &Decision| Some(decision.confirmation_id.to_string())).await;
-    let audit = published(embedded, Topic::Audit, |event: &Audit| event.request_id.map(|id| id.to_string())).await;
-    assert!(
-        published(embedded, Topic::DeadLetters, |_: &ridgeline_wire::message::DeadLetter| Some(String::new()))
-            .await
-            .is_empty()
-    );
-    let mut decided = BTreeMap::new();
-    for id in ids {
-        let all = decisions.get(id).unwrap_or_else(|| panic!("{id} has no decision"));
-        assert_eq!(all.len(), 1, "{id} was decided in two ways");
-        assert_eq!(audit.get(id).map(BTreeSet::len), Some(1), "{id} has no audit event, or two that differ");
-        let row = embedded.store().get(table::ANSWERS, &RowKey::single(id)).await.unwrap().unwrap();
-        let row: AnswerRow = decode(&row.value).unwrap();
-        let published = all.first().unwrap();
-        assert!(row.decision == published[..], "{id}: the stored decision is not the published one");
-        decided.insert(id.clone(), decode::<Decision>(published).unwrap().decided_at);
-    }
-    assert_eq!(decisions.len(), ids.len(), "a decision that nobody asked for");
-    decided
-}
-
-/// The distinct values of a topic by key.
-async fn published<T: Encoded>(
-    embedded: &Embedded,
-    topic: Topic,
-    key: fn(&T) -> Option<String>,
-) -> BTreeMap<String, BTreeSet<Bytes>> {
-    let name = topic.name("");
-    let log = embedded.log();
-    let mut open = log.partitions(&name).await.unwrap();
-    let mut tail = log.tail(&name, TailStart::Beginning).await.unwrap();
-    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    while open > 0 {
-        match tail.deliveries.recv().await.unwrap() {
-            Delivery::End { .. } => open -= 1,
-            Delivery::Record { record, .. } => {
-                let value = record.value.unwrap();
-                if let Some(key) = key(&decode(&value).unwrap()) {
-                    all.entry(key).or_default().insert(value);
-                }
-            }
-        }
-    }
-    all
 }
 
 /// The folder holds keys: it must not be open to others.
