@@ -17,6 +17,8 @@ pub(crate) const PAGE_ROWS_MAX: usize = 32;
 pub(crate) struct Statements {
     /// (partition, clustering)
     pub(crate) get: PreparedStatement,
+    /// (partition, clustering), at the consistency at which conditional writes are committed before they are acknowledged
+    pub(crate) peek: PreparedStatement,
     /// (partition, limit)
     pub(crate) first: PreparedStatement,
     /// (partition, after, limit)
@@ -63,8 +65,12 @@ impl Statements {
             TableKind::Plain => Consistency::LocalQuorum,
         };
         let listed = format!("SELECT clustering, {columns} FROM {name} WHERE partition = ?");
+        let get = read(format!("SELECT {columns} FROM {name} WHERE {row}"), latest).await?;
+        let mut peek = get.clone();
+        peek.set_consistency(Consistency::LocalQuorum);
         Ok(Self {
-            get: read(format!("SELECT {columns} FROM {name} WHERE {row}"), latest).await?,
+            get,
+            peek,
             first: read(format!("{listed} LIMIT ?"), Consistency::LocalQuorum).await?,
             after: read(format!("{listed} AND clustering > ? LIMIT ?"), Consistency::LocalQuorum).await?,
             scan: read(format!("SELECT partition, clustering, {columns} FROM {name}"), Consistency::LocalQuorum)

@@ -130,6 +130,11 @@ impl CqlStore {
         Ok(self.session.execute_unpaged(statement, values).await?)
     }
 
+    async fn read(&self, table: &Table, statement: &PreparedStatement, key: &RowKey) -> Result<Option<Row>, Failure> {
+        let read = self.execute(statement, (&key.partition, &key.clustering)).await?;
+        rows::one(&rows::of(read)?, table.kind)
+    }
+
     /// Sends a conditional write once. After a lost answer it looks whether the row bears the write's mark, within the time that is left.
     async fn conditional(
         &self,
@@ -232,11 +237,13 @@ impl Store for CqlStore {
     async fn get(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
         check_key(table, key)?;
         let opened = self.table(table).await?;
-        measured(table, "get", async {
-            let read = self.execute(&opened.statements.get, (&key.partition, &key.clustering)).await?;
-            rows::one(&rows::of(read)?, opened.kind)
-        })
-        .await
+        measured(table, "get", self.read(&opened, &opened.statements.get, key)).await
+    }
+
+    async fn peek(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        check_key(table, key)?;
+        let opened = self.table(table).await?;
+        measured(table, "peek", self.read(&opened, &opened.statements.peek, key)).await
     }
 
     async fn range(

@@ -28,7 +28,7 @@ impl Caller {
         let mut values = headers.get_all(API_KEY).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Err(refused()) };
         let key = value.to_str().ok().and_then(|text| ApiKey::parse(text).ok()).ok_or_else(refused)?;
-        let row = shared.parts.store.get(table::API_KEYS, &RowKey::single(key.id().as_str())).await?;
+        let row = shared.parts.store.peek(table::API_KEYS, &RowKey::single(key.id().as_str())).await?;
         let row: ApiKeyRow = ridgeline_wire::decode(&row.ok_or_else(refused)?.value)?;
         let digest = <[u8; 32]>::try_from(row.digest.as_slice()).map_err(|_| refused())?;
         if !ApiKeyDigest::from_bytes(digest).matches(&key) || row.revoked {

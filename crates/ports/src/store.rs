@@ -156,6 +156,13 @@ pub trait Store: Send + Sync {
     /// Reads a row; for conditional tables the latest decided one.
     async fn get(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError>;
 
+    /// Reads a row as the last acknowledged write left it; a write whose answer was lost may show or not. In a replicated store this costs a
+    /// plain read where `get` of a conditional row takes part in an agreement. Enough where a conditional write decides afterwards, and
+    /// where the write in question was acknowledged before.
+    async fn peek(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.get(table, key).await
+    }
+
     /// Rows of one partition with clustering keys after `after`, ascending, at most `limit`.
     async fn range(
         &self,

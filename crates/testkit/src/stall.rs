@@ -110,6 +110,10 @@ impl Store for StallStore {
         self.stall.count().await;
         self.inner.get(table, key).await
     }
+    async fn peek(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.stall.pass().await;
+        self.inner.peek(table, key).await
+    }
     async fn range(
         &self,
         table: TableSpec,

@@ -42,9 +42,9 @@ pub(crate) struct Enclosed {
     pub(crate) compared_version: Option<i64>,
 }
 
-/// The stored answer, if the request has one.
+/// The stored answer, if the request has one. One whose acknowledgement was lost may be missed; storing another meets it.
 pub(crate) async fn find(platform: &Platform, id: RequestId) -> Result<Option<AnswerRow>, StepError> {
-    let row = platform.store.get(table::ANSWERS, &RowKey::single(id.to_string())).await?;
+    let row = platform.store.peek(table::ANSWERS, &RowKey::single(id.to_string())).await?;
     row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()
 }
 

@@ -67,8 +67,8 @@ impl Handler for Matcher {
             }
             measured => measured?,
         };
-        for _ in 0..RACES_MAX {
-            if self.attempt(&admitted, &details, &samples).await? {
+        for race in 0..RACES_MAX {
+            if self.attempt(&admitted, &details, &samples, race > 0).await? {
                 return Ok(Ending::Done);
             }
         }
@@ -96,35 +96,53 @@ impl Matcher {
         self.platform.cpu.run(work).await.map_err(cpu_fault)?
     }
 
-    /// Gather, decide, perform. `false`: a race was lost, gather again.
+    /// Gather, decide, perform. `false`: a race was lost, gather again (`raced`).
     async fn attempt(
         &self,
         admitted: &Arc<Admitted>,
         details: &ScanDetails,
         samples: &[Sample],
+        raced: bool,
     ) -> Result<bool, StepError> {
         let request = request(admitted, details)?;
         let current = match &request.subject {
             Some(subject) if request.operation.needs_subject() => Subject::load(&self.platform, subject).await?,
             _ => None,
         };
-        let mut samples = samples.to_vec();
-        self.ask_used(&mut samples).await?;
-        let event = Event { request, samples, enrolled: current.as_ref().map(Subject::enrolled) };
-        let (platform, now) = (self.platform.clone(), admitted.accepted_at);
-        let effects = self.platform.cpu.run(move || handle(&platform.state(now), event)).await.map_err(cpu_fault)?;
+        let event =
+            |samples| Event { request: request.clone(), samples, enrolled: current.as_ref().map(Subject::enrolled) };
+        // A single probe that is about to be used up is refused by its mark, should another request have left one, so the mark is not asked for
+        // before. Where it is not used up such a mark could be the reason to give, and of several probes none may be used up in vain.
+        let sealed = samples.iter().filter(|sample| matches!(sample, Sample::Sealed(_))).count();
+        let mut effects = None;
+        if sealed == 0 || (sealed == 1 && !raced) {
+            let unasked = self.decide(admitted, event(samples.to_vec())).await?;
+            let used_up = unasked.iter().filter(|effect| matches!(effect, Effect::UseProbe(_))).count();
+            effects = (used_up == sealed).then_some(unasked);
+        }
+        let effects = match effects {
+            Some(effects) => effects,
+            None => self.decide(admitted, event(self.asked_used(samples).await?)).await?,
+        };
         self.perform(admitted, details, current.as_ref(), effects).await
     }
 
-    async fn ask_used(&self, samples: &mut [Sample]) -> Result<(), StepError> {
-        for sample in samples {
+    async fn decide(&self, admitted: &Admitted, event: Event) -> Result<Vec<Effect>, StepError> {
+        let (platform, now) = (self.platform.clone(), admitted.accepted_at);
+        self.platform.cpu.run(move || handle(&platform.state(now), event)).await.map_err(cpu_fault)
+    }
+
+    /// The samples, each sealed probe with the request that has used it.
+    async fn asked_used(&self, samples: &[Sample]) -> Result<Vec<Sample>, StepError> {
+        let mut samples = samples.to_vec();
+        for sample in &mut samples {
             if let Sample::Sealed(sealed) = sample {
                 let row = self.platform.store.get(table::USED_PROBES, &RowKey::single(hex(&sealed.id))).await?;
                 let used: Option<UsedProbeRow> = row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()?;
                 sealed.used_by = used.map(|row| row.request_id);
             }
         }
-        Ok(())
+        Ok(samples)
     }
 
     async fn perform(

@@ -67,7 +67,7 @@ fn key(id: RequestId) -> RowKey {
 /// A row that still counts.
 async fn read(shared: &Shared, table: TableSpec, id: RequestId) -> Result<Option<Row>, Problem> {
     let now = shared.parts.clock.now();
-    let row = shared.parts.store.get(table, &key(id)).await?;
+    let row = shared.parts.store.peek(table, &key(id)).await?;
     Ok(row.filter(|row| row.expires_at.is_none_or(|expires: Timestamp| expires > now)))
 }
 
@@ -114,19 +114,24 @@ pub(super) async fn status(
 }
 
 /// A registered waiter, counted in the metrics.
-pub(super) struct Waiting(Waiter);
+pub(super) struct Waiting {
+    waiter: Waiter,
+    /// Nothing can have been decided before it was registered.
+    from_the_start: bool,
+}
 
 impl Waiting {
-    /// Registers for `id`. Registering comes before publishing, so that no answer is missed.
+    /// Registers for `id`. Registering comes before publishing, so that no answer is missed; for a new id the store need not even be asked
+    /// before the waiter wakes.
     ///
     /// # Errors
     /// `Unavailable` while too many wait.
-    pub(super) fn register(shared: &Shared, id: RequestId, deadline: Instant) -> Result<Self, Problem> {
+    pub(super) fn register(shared: &Shared, id: RequestId, deadline: Instant, is_new: bool) -> Result<Self, Problem> {
         let recheck = Instant::now() + shared.limits().recheck;
         let waiter = shared.correlator.wait(id, deadline.min(recheck));
         let waiter = waiter.map_err(|_| Problem::unavailable("too many requests wait for a decision"))?;
         metrics::gauge!(metric::HTTP_WAITERS).increment(1.0);
-        Ok(Self(waiter))
+        Ok(Self { waiter, from_the_start: is_new })
     }
 }
 
@@ -138,7 +143,7 @@ impl Drop for Waiting {
 
 /// Waits until the answer is stored, the deadline passes or the service stops.
 pub(super) async fn await_answer(shared: &Shared, id: RequestId, deadline: Instant) -> Result<Option<Answer>, Problem> {
-    let waiting = Waiting::register(shared, id, deadline)?;
+    let waiting = Waiting::register(shared, id, deadline, false)?;
     await_registered(shared, id, waiting, deadline).await
 }
 
@@ -150,15 +155,15 @@ pub(super) async fn await_registered(
     deadline: Instant,
 ) -> Result<Option<Answer>, Problem> {
     loop {
-        let found = answer(shared, id).await?;
+        let found = if waiting.from_the_start { None } else { answer(shared, id).await? };
         if found.is_some() || Instant::now() >= deadline {
             return Ok(found);
         }
         tokio::select! {
             biased;
             () = shared.parts.stop.cancelled() => return Ok(None),
-            _ = &mut waiting.0 => {}
+            _ = &mut waiting.waiter => {}
         }
-        waiting = Waiting::register(shared, id, deadline)?;
+        waiting = Waiting::register(shared, id, deadline, false)?;
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn publish(
         (Some(key), Some(digest)) => claim(shared, &caller.key, &key, &digest, fresh).await?,
         _ => fresh,
     };
-    let waiting = deadline.map(|deadline| Waiting::register(shared, id, deadline)).transpose()?;
+    let waiting = deadline.map(|deadline| Waiting::register(shared, id, deadline, id == fresh)).transpose()?;
     let now = shared.parts.clock.now();
     let request = ScanRequest {
         request_id: id,

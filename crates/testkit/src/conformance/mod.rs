@@ -128,6 +128,7 @@ macro_rules! store_conformance {
             one_of_many_inserts_wins,
             versions_rise_and_stale_writes_conflict,
             concurrent_replaces_lose_no_update,
+            a_peek_sees_every_acknowledged_write,
             a_removed_row_starts_again,
             the_latest_plain_write_wins,
             equal_times_agree_on_the_larger_value,

@@ -107,6 +107,27 @@ pub async fn concurrent_replaces_lose_no_update(fixture: &dyn StoreFixture) {
     assert_eq!((row.value, row.version), (bytes("80"), Version(81)));
 }
 
+/// What was acknowledged is there, whoever looks and however cheaply.
+pub async fn a_peek_sees_every_acknowledged_write(fixture: &dyn StoreFixture) {
+    let (store, key) = (tables(fixture).await, key(fixture, "peeked"));
+    let peek = async |table| {
+        let row = store.peek(table, &key).await.expect("a read");
+        row.map(|row| (row.version, String::from_utf8(row.value.to_vec()).expect("text")))
+    };
+    assert_eq!(peek(CONDITIONAL).await, None);
+    store.insert_new(CONDITIONAL, &key, bytes("1"), None).await.expect("an answer");
+    assert_eq!(peek(CONDITIONAL).await, Some((Version(1), "1".to_owned())));
+    for number in 1..20 {
+        let value = (number + 1).to_string();
+        store.replace(CONDITIONAL, &key, Version(number), bytes(&value), None).await.expect("an answer");
+        assert_eq!(peek(CONDITIONAL).await, Some((Version(number + 1), value)));
+    }
+    store.remove(CONDITIONAL, &key, Version(20)).await.expect("an answer");
+    assert_eq!(peek(CONDITIONAL).await, None);
+    store.put(PLAIN, &key, bytes("plain"), at(1)).await.expect("a write");
+    assert_eq!(peek(PLAIN).await, Some((Version(0), "plain".to_owned())));
+}
+
 /// Removing takes the row away; inserting again starts at version 1.
 pub async fn a_removed_row_starts_again(fixture: &dyn StoreFixture) {
     let (store, key) = (tables(fixture).await, key(fixture, "removed"));
