@@ -1,5 +1,14 @@
 //! A service in this process for the benches, and how their figures are summed up. Figures are compared within one run only.
 
+pub mod bare;
+pub mod driver;
+pub mod pipe;
+pub mod report;
+pub mod sealing;
+pub mod site;
+pub mod stack;
+pub mod verifying;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +20,7 @@ use ridgeline_domain::{AgentId, Operation, Permission, Policy, Sensitive};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, SchemaSource, ServeLimits, serve};
 use ridgeline_intake::Signer;
-use ridgeline_ports::{Clock, EventLog, RowKey};
+use ridgeline_ports::{Clock, EventLog, RowKey, Store};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
 use ridgeline_vault::{AgentRegistry, ApiKey, KeyRing, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::row::{ApiKeyRow, table};
@@ -22,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A gateway over an embedded log and store; the caller adds the workers.
+/// A gateway over a log and a store; the caller adds the workers.
 pub struct Service {
     /// What workers run on.
     pub platform: Arc<Platform>,
@@ -30,11 +39,11 @@ pub struct Service {
     pub client: Arc<Client>,
     /// Stops it.
     pub stop: CancellationToken,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 impl Service {
-    /// Starts one in a new directory, on a free port of the loopback address.
+    /// Starts one over a log and a store in a new directory.
     ///
     /// # Errors
     /// What the disk, the network or the keys said.
@@ -47,6 +56,16 @@ impl Service {
             log.ensure_topic(&topic.spec("", Topology::Embedded)).await?;
         }
         store.ensure_tables(table::ALL).await?;
+        let service = Self::over(log, store, String::new()).await?;
+        Ok(Self { _dir: Some(dir), ..service })
+    }
+
+    /// Starts one over a log and a store that have what it needs, on a free port of the loopback address.
+    ///
+    /// # Errors
+    /// What the log, the store, the network or the keys said.
+    pub async fn over(log: Arc<dyn EventLog>, store: Arc<dyn Store>, prefix: String) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ring = KeyRing::create(&SystemEntropy)?;
         let key = SigningKey::generate(&SystemEntropy)?;
         let agent: AgentId = "gateway:bench".parse().context("agent id")?;
@@ -66,7 +85,7 @@ impl Service {
             log_time: LogTime::default(),
             entropy: Arc::new(SystemEntropy),
             cpu: cpu.clone(),
-            prefix: String::new(),
+            prefix,
             health: Health::new(),
             limits: Limits::default(),
         });
@@ -84,7 +103,7 @@ impl Service {
         let url = open(&platform, signer, cpu, &stop).await?;
         let secret = Sensitive::new(api_key.reveal().expose().clone());
         let client = Arc::new(Client::new(ClientOptions::new(url, Some(secret)))?);
-        Ok(Self { platform, client, stop, _dir: dir })
+        Ok(Self { platform, client, stop, _dir: None })
     }
 
     /// The log under the service.
@@ -108,7 +127,7 @@ async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &Can
         entropy: platform.entropy.clone(),
         cpu,
         health: platform.health.clone(),
-        prefix: String::new(),
+        prefix: platform.prefix.clone(),
         limits: GatewayLimits::default(),
         public_url: String::new(),
         schemas: SchemaSource::Own,
@@ -129,6 +148,13 @@ pub struct Timed {
 }
 
 impl Timed {
+    /// From what a loop of its own has measured.
+    #[must_use]
+    pub fn new(mut each: Vec<Duration>, whole: Duration) -> Self {
+        each.sort_unstable();
+        Self { each, whole }
+    }
+
     /// The duration that the share `p` (0–1) of calls did not exceed, in milliseconds.
     #[must_use]
     pub fn percentile_ms(&self, p: f64) -> f64 {
@@ -184,7 +210,5 @@ where
     for lane in lanes {
         each.extend(lane.await??);
     }
-    let whole = begun.elapsed();
-    each.sort_unstable();
-    Ok(Timed { each, whole })
+    Ok(Timed::new(each, begun.elapsed()))
 }
