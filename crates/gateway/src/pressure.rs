@@ -1,7 +1,7 @@
 //! What the gateway does while the log or the store is slow or away: it refuses at once instead of piling requests up.
 //!
 //! Log and store are used through a gate each. A gate counts what is under way, gives every call a time to end in, and shuts while a
-//! call hangs or several in a row have failed; then one call at a time may try, and the first that succeeds opens it again. Once a
+//! call hangs and no other is answered, or several in a row have failed; then one call at a time may try, and the first that succeeds opens it again. Once a
 //! second the gate's health is told: shut means not ready, so that balancers send callers elsewhere.
 
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ struct Calls {
     next: u64,
     under_way: BTreeMap<u64, Instant>,
     failures: u32,
+    answered: Option<Instant>,
 }
 
 impl Gate {
@@ -103,8 +104,12 @@ impl Gate {
 }
 
 impl Calls {
+    /// A call is under way for too long, and none has been answered meanwhile. One that waits alone, for a partition that moves perhaps,
+    /// says nothing about the others.
     fn hangs(&self, stall: Duration) -> bool {
-        self.under_way.first_key_value().is_some_and(|(_, begun)| begun.elapsed() >= stall)
+        let is_long_ago = |at: &Instant| at.elapsed() >= stall;
+        self.under_way.first_key_value().is_some_and(|(_, begun)| is_long_ago(begun))
+            && self.answered.as_ref().is_none_or(is_long_ago)
     }
 
     fn shut(&self, calls_max: usize, stall: Duration) -> Option<&'static str> {
@@ -145,6 +150,9 @@ impl Drop for UnderWay {
         let mut calls = self.gate.calls.lock();
         let begun = calls.under_way.remove(&self.number);
         let hung = begun.is_some_and(|begun| begun.elapsed() >= self.gate.stall);
+        if self.failed == Some(false) {
+            calls.answered = Some(Instant::now());
+        }
         calls.failures = match (self.failed, hung) {
             (Some(false), _) => 0,
             (Some(true), _) | (None, true) => calls.failures.saturating_add(1),
@@ -261,7 +269,9 @@ impl EventLog for GatedLog {
             let _counted = Counted::new();
             self.inner.publish(record).await
         };
-        self.gate.pass(call, LogError::Unavailable, |error| matches!(error, LogError::Unavailable(_))).await
+        self.gate
+            .pass(call, LogError::Unavailable, |error| matches!(error, LogError::Unavailable(_) | LogError::Broken(_)))
+            .await
     }
     async fn subscribe(
         &self,
@@ -301,6 +311,9 @@ impl Store for GatedStore {
     }
     async fn get(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
         self.pass(self.inner.get(table, key)).await
+    }
+    async fn peek(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.pass(self.inner.peek(table, key)).await
     }
     async fn range(
         &self,
@@ -374,6 +387,18 @@ mod tests {
         assert_eq!(call(&gate, Ok(())).await, Err(HANGS.to_owned()));
         assert_eq!(hung.await.unwrap(), Err("no answer within 10 s".to_owned()));
         assert_eq!(call(&gate, Ok(())).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_alone_shuts_nothing() {
+        let gate = gate();
+        let hung = hanging(&gate);
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(call(&gate, Ok(())).await, Ok(()));
+            assert!(!gate.in_trouble());
+        }
+        assert!(hung.await.unwrap().is_err());
     }
 
     #[tokio::test(start_paused = true)]
