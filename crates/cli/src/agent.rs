@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use ridgeline_agent::{
     Agent, AgentParts, FolderOptions, FolderReader, HttpPublisher, LogPublisher, Publisher, Reader, SimulatedReader,
     Spool, SpoolLimits, Touch,
@@ -13,6 +13,7 @@ use ridgeline_agent::{
 use ridgeline_client::{Client, ClientOptions};
 use ridgeline_domain::Sensitive;
 use ridgeline_intake::Signer;
+use ridgeline_kafka::Kafka;
 use ridgeline_ports::{Clock, Entropy};
 use ridgeline_runtime::{CpuPool, Health, SystemClock, SystemEntropy};
 use ridgeline_vault::{SigningKey, Vault};
@@ -40,7 +41,7 @@ pub(crate) async fn run(settings: Settings, args: AgentArgs) -> anyhow::Result<E
     if args.register {
         register(&settings, &args, &key).await?;
     }
-    let agent = agent(&settings, &args, &dir, key.clone(), entropy.clone()).await?;
+    let (agent, kafka) = agent(&settings, &args, &dir, key.clone(), entropy.clone()).await?;
     let reader = reader(&args, entropy)?;
     output::line(&format!("Agent {} is up, {} with reader {}", args.id, args.operation, reader.id()));
     output::line(&format!("  public key     {}", key.verifying_key()));
@@ -49,13 +50,18 @@ pub(crate) async fn run(settings: Settings, args: AgentArgs) -> anyhow::Result<E
     let running = agent.run(vec![reader], stop.clone());
     tokio::pin!(running);
     let ended = tokio::select! {
-        ended = &mut running => ended,
+        ended = &mut running => ended.context("the agent ended"),
+        reason = broken(kafka.as_ref()) => {
+            stop.cancel();
+            running.await?;
+            Err(anyhow!("the log failed for good: {reason}; scans wait in the spool for the next start"))
+        }
         () = signal.received() => {
             stop.cancel();
-            running.await
+            running.await.context("the agent ended")
         }
     };
-    ended.context("the agent ended")?;
+    ended?;
     match agent.waiting() {
         0 => output::line("All scans have arrived."),
         waiting => output::line(&format!("{waiting} scans wait in the spool for the next start.")),
@@ -86,7 +92,7 @@ async fn agent(
     dir: &Path,
     key: SigningKey,
     entropy: Arc<dyn Entropy>,
-) -> anyhow::Result<Agent> {
+) -> anyhow::Result<(Agent, Option<Kafka>)> {
     let sealing = args.sealing_key.clone().unwrap_or_else(|| settings.data_dir.join(keys::name::SEALING_KEY));
     let sealing = keys::read_sealing_key(&sealing).context(
         "the agent needs the public key that samples are sealed to: the service writes it to <data-dir>/sealing-key",
@@ -95,31 +101,46 @@ async fn agent(
     let topic = Topic::Scans.name(settings.prefix());
     let spool = Spool::open(&dir.join("spool"), topic.clone(), vault, entropy.clone(), SpoolLimits::default());
     let health = Health::new();
-    Ok(Agent::new(AgentParts {
+    let (publisher, kafka) = publisher(settings, args, &health).await?;
+    let agent = Agent::new(AgentParts {
         signer: Signer::new(args.id.clone(), key, sealing),
         topic,
         spool: spool.context("the agent's spool")?,
-        publisher: publisher(settings, args, &health).await?,
+        publisher,
         cpu: CpuPool::with_default_threads()?,
         entropy,
         health,
-    }))
+    });
+    Ok((agent, kafka))
+}
+
+/// Waits until Kafka, where it is used, can do nothing any more.
+async fn broken(kafka: Option<&Kafka>) -> String {
+    match kafka {
+        Some(kafka) => kafka.broken().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// To Kafka where it is configured and no service is named, else through a service. Over HTTP the record's signature is
 /// the credential; no API key is sent.
-async fn publisher(settings: &Settings, args: &AgentArgs, health: &Health) -> anyhow::Result<Arc<dyn Publisher>> {
+async fn publisher(
+    settings: &Settings,
+    args: &AgentArgs,
+    health: &Health,
+) -> anyhow::Result<(Arc<dyn Publisher>, Option<Kafka>)> {
     match (&settings.kafka, &args.remote.url) {
         (Some(kafka), None) => {
-            let log = connect::kafka(kafka)?.log();
-            let Some(registry) = settings.registry.as_ref().map(schemas::connect).transpose()? else {
-                return Ok(Arc::new(LogPublisher(log)));
-            };
-            Ok(Arc::new(LogPublisher(schemas::translated(log, registry, settings.prefix(), health).await?)))
+            let kafka = connect::kafka(kafka)?;
+            let mut log = kafka.log();
+            if let Some(registry) = settings.registry.as_ref().map(schemas::connect).transpose()? {
+                log = schemas::translated(log, registry, settings.prefix(), health).await?;
+            }
+            Ok((Arc::new(LogPublisher(log)), Some(kafka)))
         }
         (_, url) => {
             let url = url.clone().unwrap_or_else(|| remote::local_url(settings.listen));
-            Ok(Arc::new(HttpPublisher(Client::new(ClientOptions::new(url, None))?)))
+            Ok((Arc::new(HttpPublisher(Client::new(ClientOptions::new(url, None))?)), None))
         }
     }
 }

@@ -77,6 +77,14 @@ impl Backends {
         self.store.clone()
     }
 
+    /// Waits until the log can do nothing any more, and says why. That of a data directory tells each caller instead.
+    pub(crate) async fn broken(&self) -> String {
+        match &self.held {
+            Held::Directory(_) => std::future::pending().await,
+            Held::Cluster(kafka, _) => kafka.broken().await,
+        }
+    }
+
     /// Waits until everything acknowledged is where it belongs, and lets go.
     pub(crate) async fn close(self) {
         match self.held {
@@ -160,7 +168,7 @@ async fn topics_are_fit(kafka: &Kafka, prefix: &str) -> anyhow::Result<()> {
     let rests_on = |change: &&Change| match change {
         Change::Create { .. } | Change::RefusePartitions { .. } | Change::RefuseCleanup { .. } => true,
         Change::SetConfig { name, .. } => *name == "message.timestamp.type",
-        Change::ReplicationDiffers { .. } => false,
+        Change::ReplicationDiffers { .. } | Change::Allow(_) | Change::NoAuthorizer => false,
     };
     let wrong: Vec<_> = plan.changes.iter().filter(rests_on).map(ToString::to_string).collect();
     if !wrong.is_empty() {

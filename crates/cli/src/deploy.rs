@@ -36,7 +36,7 @@ async fn plan(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
     for change in &plan.changes {
         output::line(&change.to_string());
     }
-    access(&plan);
+    strangers(&plan);
     if plan.changes.is_empty() {
         output::line(&format!("{} topics are as they should be", desired.len()));
         return Ok(ExitCode::SUCCESS);
@@ -56,7 +56,7 @@ async fn apply(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
     for change in &left {
         output::line(&change.to_string());
     }
-    access(&plan);
+    strangers(&plan);
     output::line(&match left.len() {
         0 => format!("{} topics are as they should be", desired.len()),
         count => format!("{count} differences are left"),
@@ -64,13 +64,13 @@ async fn apply(kafka: &Kafka, desired: &[Desired]) -> anyhow::Result<ExitCode> {
     Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Access rules are told, not made: docs/adr/0009.
-fn access(plan: &Plan) {
-    if !plan.acl_commands.is_empty() {
-        output::line("access rules, for somebody who may make them (making one again does no harm):");
+/// Who may more than the table says.
+fn strangers(plan: &Plan) {
+    if !plan.strangers.is_empty() {
+        output::line("not in the table, and left as it is:");
     }
-    for command in &plan.acl_commands {
-        output::line(&format!("  {command}"));
+    for stranger in &plan.strangers {
+        output::line(&format!("  {stranger}"));
     }
 }
 

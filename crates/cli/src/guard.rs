@@ -156,6 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_really_there_counts() {
+        ridgeline_testkit::covers!("R-272");
         let settings = settings("ridgeline gateway", GOOD).unwrap();
         let facts = |copies, insync, rows| Facts {
             topics: vec![("scans".to_owned(), copies, insync)],

@@ -277,6 +277,7 @@ impl Node {
         let ended = tokio::select! {
             Some(ended) = self.front.tasks.join_next() => ended,
             Some(ended) = self.back.tasks.join_next() => ended,
+            reason = self.backends.broken() => return anyhow!("the log failed for good: {reason}"),
             else => return anyhow!("the service has no parts left"),
         };
         match flatten(ended) {

@@ -95,6 +95,12 @@ impl Kafka {
         Arc::new(KafkaLog::new(Arc::clone(&self.shared)))
     }
 
+    /// Waits until nothing can succeed any more, and says why: the producer has lost its place in a partition, or was fenced. What a
+    /// process can do then is to end.
+    pub async fn broken(&self) -> String {
+        self.shared.status.broken().await
+    }
+
     /// Waits for acknowledgements that are under way, up to 5 s, then ends all subscriptions as a crash would (members that are
     /// not static leave their groups). Later calls fail with `Unavailable`.
     pub async fn shutdown(&self) {

@@ -34,7 +34,7 @@ pub struct KafkaConfig {
     pub session_timeout: Duration,
     /// How often a member reports; also how soon it hears of a rebalance.
     pub heartbeat: Duration,
-    /// How long a member may take to answer `Control::Revoked`. Below the session timeout.
+    /// How long a member may take to answer `Control::Revoked`, and at most three fifths of the session timeout.
     pub revoke_deadline: Duration,
     /// How long a record may wait for its acknowledgement before the publish fails.
     pub publish_timeout: Duration,
@@ -151,7 +151,7 @@ impl Mechanism {
         [Self::ScramSha256, Self::ScramSha512, Self::Plain].into_iter().find(|mechanism| mechanism.name() == name)
     }
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
@@ -181,6 +181,14 @@ const fn read_ahead_kbytes(profile: Profile) -> usize {
 const FETCH_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
 impl KafkaConfig {
+    /// How long a member may take to answer a revocation: as set, but at most three fifths of the session that it would lose otherwise,
+    /// which an override may have shortened.
+    pub(crate) fn revocation(&self) -> Duration {
+        let chosen = self.overrides.iter().rfind(|(name, _)| name == "session.timeout.ms");
+        let chosen = chosen.and_then(|(_, value)| value.trim().parse().ok().map(Duration::from_millis));
+        self.revoke_deadline.min(chosen.unwrap_or(self.session_timeout) * 3 / 5)
+    }
+
     /// A consumer in a group. `instance` makes it a static member.
     pub(crate) fn consumer(&self, group: &str, instance: Option<&str>) -> ClientConfig {
         let mut config = self.base();
@@ -310,6 +318,16 @@ fn set(config: &mut ClientConfig, name: &str, value: impl ToString) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_outlives_the_answer_to_a_revocation() {
+        let mut config = KafkaConfig::new("localhost:9092", "test");
+        assert_eq!(config.revocation(), Duration::from_secs(6));
+        config.overrides = vec![("session.timeout.ms".into(), "3000".into())];
+        assert_eq!(config.revocation(), Duration::from_millis(1800));
+        config.overrides = vec![("session.timeout.ms".into(), "60000".into())];
+        assert_eq!(config.revocation(), Duration::from_secs(6));
+    }
 
     #[test]
     fn overrides_win_except_where_promises_rest_on_a_setting() {

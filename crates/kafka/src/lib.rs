@@ -13,8 +13,9 @@ pub mod metric;
 mod producer;
 mod status;
 mod topics;
+mod wire;
 
-pub use admin::{Change, Desired, Migrated, Plan, Progress, Reader, TopicFacts};
+pub use admin::{Change, Desired, Migrated, Operation, Plan, Progress, Reader, Resource, Rule, TopicFacts};
 pub use client::Kafka;
 pub use config::{ClientCertificate, KafkaConfig, Mechanism, Profile, Sasl, Security, Tls};
 pub use error::KafkaError;

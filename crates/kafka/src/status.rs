@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// An error heard this long ago still explains why a call fails now.
@@ -18,7 +19,7 @@ const REPEAT: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(crate) struct Status {
     last: Mutex<Option<Heard>>,
-    fault: Mutex<Option<String>>,
+    fault: watch::Sender<Option<String>>,
     stopped: AtomicBool,
 }
 
@@ -60,11 +61,25 @@ impl Status {
     /// A client can do nothing any more. The first reason counts.
     pub(crate) fn set_fault(&self, reason: &str) {
         tracing::error!(reason, "kafka client failed for good");
-        self.fault.lock().get_or_insert_with(|| reason.to_owned());
+        self.fault.send_if_modified(|fault| {
+            let is_first = fault.is_none();
+            fault.get_or_insert_with(|| reason.to_owned());
+            is_first
+        });
     }
 
     pub(crate) fn fault(&self) -> Option<String> {
-        self.fault.lock().clone()
+        self.fault.borrow().clone()
+    }
+
+    /// Waits until a client can do nothing any more.
+    pub(crate) async fn broken(&self) -> String {
+        let mut faults = self.fault.subscribe();
+        match faults.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
+            Ok(Some(fault)) => fault,
+            // The sender is ours, so it is still there.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// The text, with the last error if it was heard lately.
@@ -88,6 +103,8 @@ impl Status {
 /// A client's own log lines. What it can mend by itself is no warning of ours, and errors are also told to [`Status::error`].
 pub(crate) fn forward_log(client: &str, level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // One set of overrides serves consumers and the producer, and each tells which of them it has no use for.
+        _ if facility == "CONFWARN" => tracing::debug!(client, message, "librdkafka"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(client, facility, message, "librdkafka");
         }
@@ -132,12 +149,20 @@ mod tests {
         assert!(status.with_reason(String::new()).contains("Authentication failed"), "what follows explains less");
     }
 
-    #[test]
-    fn the_first_fatal_error_is_the_fault() {
-        let status = Status::default();
+    #[tokio::test]
+    async fn the_first_fatal_error_is_the_fault_and_wakes_those_who_wait_for_one() {
+        let status = Arc::new(Status::default());
+        let waiting = tokio::spawn({
+            let status = status.clone();
+            async move { status.broken().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
         for reason in ["out of sequence", "something after it"] {
             status.error("producer", &Cause::Global(Code::Fatal), reason);
         }
         assert_eq!(status.fault().as_deref(), Some("out of sequence"));
+        assert_eq!(waiting.await.unwrap(), "out of sequence");
+        assert_eq!(status.broken().await, "out of sequence", "also for those who come late");
     }
 }

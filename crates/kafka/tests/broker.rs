@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ridgeline_domain::{DurationMs, Sensitive};
-use ridgeline_kafka::{Kafka, KafkaConfig, Mechanism, Sasl, Security, Tls};
+use ridgeline_kafka::{Change, Desired, Kafka, KafkaConfig, Mechanism, Operation, Reader, Sasl, Security, Tls};
 use ridgeline_ports::{
     Assignment, Cleanup, Control, Delivery, EventLog, GroupId, GroupSubscription, LogError, MemberId, NewRecord,
     Offset, Partition, StartAt, SubscriptionHandle, TailStart, TopicName, TopicSpec,
@@ -109,6 +109,63 @@ async fn scram_over_tls() {
         let Some(config) = secured(mechanism, None) else { return };
         speaks(config).await;
     }
+}
+
+/// A user may nothing at first, then what the table says, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_rules_are_made_and_hold() {
+    let Some(config) = secured(Mechanism::ScramSha512, None) else { return };
+    let mut guest = config.clone();
+    let Security::SaslTls(_, sasl) = &mut guest.security else { panic!("secured") };
+    sasl.username = "guest".into();
+    guest.publish_timeout = Duration::from_secs(10);
+    let place = Place::new(config, 1).await;
+    let guests = Kafka::connect(guest).expect("clients");
+    assert!(guests.log().publish(place.record(0, "1")).await.is_err(), "nothing is allowed yet");
+    let cleanup = Cleanup::Delete { retention: DurationMs::from_days(1) };
+    let spec = TopicSpec { name: place.topic.clone(), partitions: 1, cleanup, record_bytes_max: 100_000 };
+    let mut desired = Desired { spec, writers: vec!["User:guest".into()], readers: vec![] };
+    let plan = place.kafka.plan(std::slice::from_ref(&desired)).await.expect("a plan");
+    let allowed = |change: &Change| matches!(change, Change::Allow(rule) if rule.operation == Operation::Write);
+    assert!(plan.changes.iter().any(allowed), "{:?}", plan.changes);
+    assert_eq!(place.kafka.apply(&plan).await.expect("made"), []);
+    let again = place.kafka.plan(std::slice::from_ref(&desired)).await.expect("a plan");
+    assert_eq!((again.changes, again.strangers), (vec![], vec![]));
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = guests.log().publish(place.record(0, "2")).await {
+        assert!(Instant::now() < until, "a rule that was made is not seen: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = guests.log().tail(&place.topic, TailStart::Beginning).await;
+    let reads = match refused {
+        Err(_) => false,
+        Ok(mut tail) => {
+            matches!(timeout(Duration::from_secs(3), tail.deliveries.recv()).await, Ok(Some(Delivery::Record { .. })))
+        }
+    };
+    assert!(!reads, "who may write may not read");
+    desired.writers.clear();
+    desired.readers = vec![Reader { principal: "User:other".into(), group: None }];
+    let plan = place.kafka.plan(&[desired]).await.expect("a plan");
+    assert_eq!(plan.strangers, [format!("User:guest may Write topic {}", place.topic)]);
+    guests.shutdown().await;
+    place.release().await;
+}
+
+/// A user without the right says which right it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_needs_the_right_to_see_rules() {
+    let Some(mut config) = secured(Mechanism::ScramSha512, None) else { return };
+    let place = Place::new(config.clone(), 1).await;
+    let Security::SaslTls(_, sasl) = &mut config.security else { panic!("secured") };
+    sasl.username = "guest".into();
+    let guests = Kafka::connect(config).expect("clients");
+    let cleanup = Cleanup::Delete { retention: DurationMs::from_days(1) };
+    let spec = TopicSpec { name: place.topic.clone(), partitions: 1, cleanup, record_bytes_max: 100_000 };
+    let plan = guests.plan(&[Desired { spec, writers: vec!["User:guest".into()], readers: vec![] }]).await;
+    assert!(plan.is_err());
+    guests.shutdown().await;
+    place.release().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,7 +107,7 @@ pub(crate) struct TopicsArgs {
 pub(crate) enum TopicsCommand {
     /// Show what `apply` would do; exit code 1 if there is something
     Plan(AclArgs),
-    /// Make missing topics, change settings that differ. Never changes a number of partitions
+    /// Make missing topics and access rules, change settings that differ. Never changes a number of partitions
     Apply(AclArgs),
     /// Copy a topic into one with another number of partitions, key by key in order; goes on where it was interrupted
     Migrate {

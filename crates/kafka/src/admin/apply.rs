@@ -10,28 +10,34 @@ use super::{Change, Plan, cannot};
 use crate::client::Kafka;
 use crate::error::{KafkaError, at_topic};
 use crate::topics::ANSWER_MAX;
+use crate::wire::Broker;
 
 impl Kafka {
-    /// Makes missing topics and sets what differs. Returns the differences that are not made by this call (see
+    /// Makes missing topics, sets what differs and makes missing access rules. Returns the differences that are not made by this call (see
     /// [`Change::is_applied`]). May be called again after a failure.
     ///
     /// # Errors
     /// When a broker refuses or cannot be reached; what was done until then stays.
     pub async fn apply(&self, plan: &Plan) -> Result<Vec<Change>, KafkaError> {
         let mut sets: BTreeMap<&TopicName, Vec<(&str, &str)>> = BTreeMap::new();
-        let mut left = Vec::new();
+        let (mut rules, mut left) = (Vec::new(), Vec::new());
         for change in &plan.changes {
             match change {
                 Change::Create { spec, .. } => {
                     self.shared().topics.ensure(spec).await.map_err(cannot("make a topic"))?;
                 }
                 Change::SetConfig { topic, name, to, .. } => sets.entry(topic).or_default().push((*name, to.as_str())),
+                Change::Allow(rule) => rules.push(rule.clone()),
                 other => left.push(other.clone()),
             }
         }
         for (topic, settings) in sets {
             self.set(topic, &settings).await.map_err(cannot("change a topic's settings"))?;
             self.shared().topics.forget(topic);
+        }
+        if !rules.is_empty() {
+            let mut broker = Broker::connect(&self.shared().config).await.map_err(cannot("make access rules"))?;
+            broker.allow(&rules).await.map_err(cannot("make access rules"))?;
         }
         Ok(left)
     }

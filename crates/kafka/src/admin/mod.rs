@@ -1,8 +1,8 @@
 //! Administration: what a cluster should have, what it has, and making the difference.
 
-mod acl;
 mod apply;
 mod migrate;
+mod rules;
 
 use std::fmt;
 
@@ -10,9 +10,12 @@ use rdkafka::admin::ConfigResource;
 use ridgeline_ports::{GroupId, LogError, TopicName, TopicSpec};
 
 pub use self::migrate::{Migrated, Progress};
+pub(crate) use self::rules::Granted;
+pub use self::rules::{Operation, Resource, Rule};
 use crate::client::Kafka;
 use crate::error::KafkaError;
 use crate::topics::{Layout, settings, text};
+use crate::wire::Broker;
 
 /// A topic as it should be.
 #[derive(Debug, Clone)]
@@ -82,6 +85,10 @@ pub enum Change {
         /// What is wanted.
         want: u16,
     },
+    /// A rule is missing and will be made.
+    Allow(Rule),
+    /// The cluster checks no access rules, so none can be made.
+    NoAuthorizer,
 }
 
 impl Change {
@@ -89,8 +96,11 @@ impl Change {
     #[must_use]
     pub const fn is_applied(&self) -> bool {
         match self {
-            Self::Create { .. } | Self::SetConfig { .. } => true,
-            Self::RefusePartitions { .. } | Self::RefuseCleanup { .. } | Self::ReplicationDiffers { .. } => false,
+            Self::Create { .. } | Self::SetConfig { .. } | Self::Allow(_) => true,
+            Self::RefusePartitions { .. }
+            | Self::RefuseCleanup { .. }
+            | Self::ReplicationDiffers { .. }
+            | Self::NoAuthorizer => false,
         }
     }
 }
@@ -120,6 +130,10 @@ impl fmt::Display for Change {
             Self::ReplicationDiffers { topic, have, want } => {
                 write!(f, "differs {topic}: {have} copies and not {want}; use kafka-reassign-partitions")
             }
+            Self::Allow(rule) => write!(f, "allow {rule}"),
+            Self::NoAuthorizer => f.write_str(
+                "differs: principals are named, but the cluster checks no access rules (it has no authorizer)",
+            ),
         }
     }
 }
@@ -129,9 +143,9 @@ impl fmt::Display for Change {
 pub struct Plan {
     /// Differences, in the order of the wanted topics.
     pub changes: Vec<Change>,
-    /// Command lines of `kafka-acls` that allow each principal what it needs. Running one again does no harm. They are always
-    /// all listed: access rules cannot be read through the client library's safe interface.
-    pub acl_commands: Vec<String>,
+    /// Who may read or write one of the topics though the table does not name them, in words. Left as it is: an operator's own rule
+    /// may be among them. `kafka-acls --remove` takes one away.
+    pub strangers: Vec<String>,
 }
 
 /// What a topic really has.
@@ -148,14 +162,14 @@ pub struct TopicFacts {
 }
 
 impl Kafka {
-    /// Compares the wanted topics with the cluster. Replication and `min.insync.replicas` are those of the configuration.
+    /// Compares the wanted topics, and what their writers and readers may do, with the cluster. Access rules are looked at only where
+    /// principals are named. Replication and `min.insync.replicas` are those of the configuration.
     ///
     /// # Errors
     /// When the brokers cannot be asked.
     pub async fn plan(&self, desired: &[Desired]) -> Result<Plan, KafkaError> {
         let config = &self.shared().config;
-        let mut plan =
-            Plan { changes: Vec::new(), acl_commands: acl::commands(&config.brokers, &config.client_id, desired) };
+        let mut plan = Plan::default();
         for Desired { spec, .. } in desired {
             match self.shared().topics.layout(&spec.name).await {
                 Ok(layout) => {
@@ -167,6 +181,17 @@ impl Kafka {
                     plan.changes.push(Change::Create { spec: spec.clone(), replication: config.replication });
                 }
                 Err(source) => return Err(cannot("read the metadata")(source)),
+            }
+        }
+        let wanted = rules::wanted(&config.client_id, desired);
+        if !wanted.is_empty() {
+            let mut broker = Broker::connect(config).await.map_err(cannot("read the access rules"))?;
+            match broker.granted().await.map_err(cannot("read the access rules"))? {
+                None => plan.changes.push(Change::NoAuthorizer),
+                Some(granted) => {
+                    plan.changes.extend(rules::missing(&wanted, &granted).into_iter().map(Change::Allow));
+                    plan.strangers = rules::strangers(&wanted, &granted);
+                }
             }
         }
         Ok(plan)

@@ -191,7 +191,7 @@ impl Poller {
     }
 
     fn start_leaving(&mut self, reply: Reply) {
-        let until = Instant::now() + self.shared.config.revoke_deadline + SETTLE_MAX + LEAVE_MAX;
+        let until = Instant::now() + self.shared.config.revocation() + SETTLE_MAX + LEAVE_MAX;
         let Some(group) = &mut self.group else { return };
         match &group.leaving {
             Some(_) => drop(reply.send(Err(LogError::Closed))),
@@ -336,7 +336,7 @@ impl Poller {
     }
 
     fn await_ack(&self, mut answer: oneshot::Receiver<Vec<(Partition, Offset)>>) -> Option<Vec<(Partition, Offset)>> {
-        let until = Instant::now() + self.shared.config.revoke_deadline;
+        let until = Instant::now() + self.shared.config.revocation();
         loop {
             if let Poll::Ready(ended) = self.alarm.poll(&mut answer) {
                 return ended.ok();
