@@ -11,7 +11,7 @@ use crate::template::{MAX_SIDE_PIXELS, Quality, Template};
 /// Name of the engine, stored beside scores and figures.
 pub const ENGINE_NAME: &str = "ridgeline-classical";
 /// Version of the engine; templates of other versions are not comparable.
-pub const ENGINE_VERSION: u16 = 1;
+pub const ENGINE_VERSION: u16 = 2;
 /// Resolution that all work happens at, in dots per inch.
 pub const WORKING_DPI: u16 = 500;
 

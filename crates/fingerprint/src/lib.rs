@@ -19,11 +19,15 @@ mod field;
 pub mod formats;
 mod frequency;
 mod gabor;
+mod gallery;
 mod image;
 mod matcher;
 mod minutiae;
+mod mosaic;
 mod normalise;
 mod plane;
+mod prepared;
+mod propose;
 mod resolution;
 mod selfcheck;
 mod template;
@@ -32,8 +36,10 @@ mod wsq;
 
 pub use crate::decode::{ImageError, ImageFormat, Limits, MIN_SIDE_PIXELS, decode};
 pub use crate::extract::{Classical, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI};
+pub use crate::gallery::{Found, Gallery, search};
 pub use crate::image::{GreyImage, encode_png};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
+pub use crate::mosaic::{MergeError, Merged, merge};
 pub use crate::normalise::normalise;
 pub use crate::selfcheck::{SelfCheckError, self_check};
 pub use crate::template::{
