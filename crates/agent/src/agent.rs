@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use ridgeline_domain::ReaderId;
-use ridgeline_intake::{IntakeError, ScanOptions, ScanRequest, Signer, prepare};
+use ridgeline_intake::{IntakeError, ScanOptions, ScanRequest, Signer, prepare_all};
 use ridgeline_ports::{Entropy, NewRecord, TopicName};
 use ridgeline_runtime::{CpuPool, Health, HealthHandle, HealthState, metric};
 use tokio::sync::Notify;
@@ -163,7 +163,10 @@ impl Inner {
     async fn seal(self: &Arc<Self>, reader: ReaderId, capture: Capture) -> Result<NewRecord, IntakeError> {
         let inner = self.clone();
         let sealed = self.cpu.run(move || {
-            let samples = capture.samples.iter().map(prepare).collect::<Result<_, _>>()?;
+            let mut samples = Vec::new();
+            for raw in &capture.samples {
+                samples.extend(prepare_all(raw, capture.position)?);
+            }
             let request = ScanRequest {
                 request_id: capture.request_id,
                 operation: capture.operation,

@@ -24,6 +24,7 @@ mod serve;
 mod story;
 mod synth;
 mod telemetry;
+mod template;
 mod work;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Agent(agent) => reactor()?.block_on(agent::run(settings, agent)),
         Command::Synth(synth) => synth::run(&synth),
         Command::Eval(eval) => eval::run(&eval),
+        Command::Template { command } => template::run(&command),
         Command::Enrol(scan) => reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Enrol, scan)),
         Command::Verify(scan) => {
             reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Verify, scan))

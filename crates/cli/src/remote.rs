@@ -10,6 +10,7 @@ use ridgeline_client::{
     Client, ClientOptions, Decision, IdempotencyKey, PublicStream, Sample, Scan, ScanOptions, SealedTemplate,
 };
 use ridgeline_domain::{Operation, Outcome, Sensitive};
+use ridgeline_fingerprint::formats::{Record, RecordFamily};
 use ridgeline_ports::Entropy as _;
 use ridgeline_runtime::SystemEntropy;
 
@@ -138,7 +139,21 @@ fn sample(path: &Path, dpi: Option<u16>) -> anyhow::Result<Sample> {
         "bmp" => "bmp",
         "tif" | "tiff" => "tiff",
         "pgm" => "pgm",
-        other => bail!("{}: files end in png, jpg, bmp, tif, pgm or sealed, not {other:?}", path.display()),
+        "wsq" => "wsq",
+        "fmr" | "iso" | "ansi" => {
+            let record = Record::decode(bytes.expose(), None).with_context(context)?;
+            let format = match record.format.family() {
+                RecordFamily::Iso19794 => "iso19794-2",
+                RecordFamily::Ansi378 => "ansi378",
+            };
+            return Ok(Sample::record(format, bytes.expose()));
+        }
+        other => {
+            bail!(
+                "{}: files end in png, jpg, bmp, tif, pgm, wsq, fmr, iso, ansi or sealed, not {other:?}",
+                path.display()
+            )
+        }
     };
     Ok(Sample::image(format, bytes.expose(), dpi))
 }
@@ -189,7 +204,9 @@ mod tests {
     #[test]
     fn files_are_told_by_their_ending() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, good) in [("a.PNG", true), ("a.jpg", true), ("a.sealed", true), ("a.wsq", false), ("a", false)] {
+        for (name, good) in
+            [("a.PNG", true), ("a.jpg", true), ("a.wsq", true), ("a.sealed", true), ("a.fmr", false), ("a", false)]
+        {
             std::fs::write(dir.path().join(name), "QQ==").unwrap();
             assert_eq!(sample(&dir.path().join(name), None).is_ok(), good, "{name}");
         }

@@ -16,10 +16,16 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// An image of `format` (`png`, `jpeg`, `bmp`, `tiff`, `pgm`); `dpi` 250–1200 unless the file carries it.
+    /// An image of `format` (`png`, `jpeg`, `bmp`, `tiff`, `pgm`, `wsq`); `dpi` 250–1200 unless the file carries it.
     #[must_use]
     pub fn image(format: &str, bytes: &[u8], dpi: Option<u16>) -> Self {
         Self { format: format.to_owned(), data: Sensitive::new(STANDARD.encode(bytes)), dpi }
+    }
+
+    /// A finger minutiae record of another system; `format` is `iso19794-2` or `ansi378`.
+    #[must_use]
+    pub fn record(format: &str, bytes: &[u8]) -> Self {
+        Self { format: format.to_owned(), data: Sensitive::new(STANDARD.encode(bytes)), dpi: None }
     }
 
     /// A template that the service returned earlier.

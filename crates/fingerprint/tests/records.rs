@@ -137,6 +137,30 @@ fn every_prefix_and_every_suffix_is_refused() {
     }
 }
 
+#[test]
+fn records_are_converted_between_all_formats() {
+    for from in RecordFormat::ALL {
+        for to in RecordFormat::ALL {
+            let original = record(from);
+            let converted = original.converted(to).unwrap();
+            let read = Record::decode(&converted.encode().unwrap(), Some(to.family())).unwrap();
+            assert!(read == converted && read.format == to && read.views.len() == 2, "{from} to {to}");
+            for (a, b) in original.views.iter().zip(&read.views) {
+                assert_eq!((a.position, a.quality(), a.resolution_x), (b.position, b.quality(), b.resolution_x));
+                let (a, b) = (a.to_template(from).unwrap(), b.to_template(to).unwrap());
+                assert!(score(&a, &b) > 0.95 * score(&a, &a), "{from} to {to}");
+            }
+        }
+    }
+    let mut unrated = record(RecordFormat::Iso2011);
+    unrated.views[0].qualities.clear();
+    unrated.views[0].minutiae[0].quality = 254;
+    assert!(matches!(unrated.converted(RecordFormat::Iso2005), Err(RecordError::Inexpressible { .. })));
+    let ansi = unrated.converted(RecordFormat::Ansi2009).unwrap();
+    assert_eq!((ansi.views[0].quality(), ansi.views[0].minutiae[0].quality), (None, 254));
+    assert_eq!(ansi.converted(RecordFormat::Iso2011).unwrap().views[0].quality(), None);
+}
+
 /// Where the record's own length stands.
 fn length_field(format: RecordFormat) -> std::ops::Range<usize> {
     if format == RecordFormat::Ansi2004 { 8..10 } else { 8..12 }

@@ -51,7 +51,7 @@ pub enum Unusable {
 pub struct Probe {
     /// Its minutiae; carries the quality.
     pub template: Template,
-    /// Of the image it came from, also when it came back as a sealed template.
+    /// Of the image it came from, also when it came back as a sealed template; of the minutiae themselves where there was none.
     pub image: ImageDigests,
 }
 
@@ -113,7 +113,7 @@ pub struct SealedProbe {
 /// One sample of a request, measured.
 #[derive(Debug, Clone)]
 pub enum Sample {
-    /// An image, extracted.
+    /// An image, extracted; or minutiae of another system, taken over.
     Image(Result<Probe, Unusable>),
     /// A sealed template.
     Sealed(SealedProbe),

@@ -2,6 +2,7 @@
 
 use ridgeline_domain::ErrorCode;
 use ridgeline_fingerprint::ImageError;
+use ridgeline_fingerprint::formats::RecordError;
 use ridgeline_vault::VaultError;
 use ridgeline_wire::WireError;
 
@@ -9,14 +10,17 @@ use ridgeline_wire::WireError;
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// The format's name is none of the interface.
-    #[error("format must be one of png, jpeg, bmp, tiff, pgm, sealed")]
+    #[error("format must be one of png, jpeg, bmp, tiff, pgm, wsq, iso19794-2, ansi378, sealed")]
     UnknownFormat,
-    /// A format of the interface that this version does not read.
-    #[error("samples of format {0} are not supported by this version")]
-    FormatNotAvailable(&'static str),
     /// The image cannot be used; the source says why in words fit for callers.
     #[error("image refused")]
     Image(#[source] ImageError),
+    /// The minutiae record cannot be used; the source says why in words fit for callers.
+    #[error("record refused")]
+    Record(#[source] RecordError),
+    /// The minutiae record holds no view that can be meant, or several fingers that could be.
+    #[error("{0}")]
+    Views(&'static str),
     /// Bytes declared as a sealed template are none.
     #[error("not a sealed template")]
     Template(#[source] VaultError),
@@ -45,7 +49,6 @@ impl IntakeError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownFormat | Self::Shape(_) => ErrorCode::MalformedRequest,
-            Self::FormatNotAvailable(_) => ErrorCode::NotImplemented,
             Self::Image(error) => match error {
                 ImageError::TooManyPixels { .. } => ErrorCode::ImageTooLarge,
                 ImageError::TooSmall { .. } => ErrorCode::ImageTooSmall,
@@ -57,6 +60,13 @@ impl IntakeError {
                 | ImageError::Malformed
                 | ImageError::BadDimensions { .. } => ErrorCode::UndecodableSample,
             },
+            Self::Record(error) => match error {
+                RecordError::TooLarge { .. } => ErrorCode::BodyTooLarge,
+                RecordError::Resolution { .. } | RecordError::UnevenResolution => ErrorCode::ResolutionUnknown,
+                RecordError::TooLargeImage => ErrorCode::ImageTooLarge,
+                _ => ErrorCode::UndecodableSample,
+            },
+            Self::Views(_) => ErrorCode::UndecodableSample,
             Self::Template(_) => ErrorCode::TemplateUndecodable,
             Self::TooLarge { .. } => ErrorCode::SealedTooLarge,
             Self::Seal(_) | Self::Encode(_) => ErrorCode::Internal,
@@ -68,6 +78,7 @@ impl IntakeError {
     pub fn public_detail(&self) -> String {
         match self {
             Self::Image(source) => source.to_string(),
+            Self::Record(source) => source.to_string(),
             Self::Template(source) => source.to_string(),
             Self::Seal(_) | Self::Encode(_) => "the request could not be processed".to_owned(),
             other => other.to_string(),

@@ -7,5 +7,5 @@ mod sample;
 mod signer;
 
 pub use error::IntakeError;
-pub use sample::{PreparedSample, RawSample, SampleFormat, prepare};
+pub use sample::{PreparedSample, RawSample, SampleFormat, prepare, prepare_all};
 pub use signer::{ScanOptions, ScanRequest, Signer};

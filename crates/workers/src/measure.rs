@@ -1,6 +1,7 @@
 //! From opened samples to something comparable: decoding and extraction, on the CPU pool.
 
-use ridgeline_fingerprint::{Classical, ExtractError, Extractor, GreyImage, ImageFormat, Limits, decode};
+use ridgeline_fingerprint::formats::FOREIGN_ENGINE_VERSION;
+use ridgeline_fingerprint::{Classical, ExtractError, Extractor, GreyImage, ImageFormat, Limits, Template, decode};
 use ridgeline_flow::{ImageDigests, Probe, Sample, SealedProbe, Unusable};
 use ridgeline_vault::{
     SEALED_SAMPLE_BYTES_MAX, TemplateHeader, TemplateKind, Vault, image_digest, open_template, peek_template,
@@ -10,6 +11,9 @@ use crate::admit::{Opened, OpenedSample};
 use crate::platform::engine;
 use crate::subject::usable;
 
+/// Fewer minutiae tell no fingers apart; our own extractor refuses as few.
+const FOREIGN_MINUTIAE_MIN: usize = 6;
+
 /// Length of both digests of an image.
 const IMAGE_DIGESTS_BYTES: usize = 64;
 
@@ -17,6 +21,7 @@ const IMAGE_DIGESTS_BYTES: usize = 64;
 pub(crate) fn measure(vault: &Vault, opened: &Opened) -> Vec<Sample> {
     let one = |sample: &OpenedSample| match sample.format.as_str() {
         "image" => Sample::Image(image(vault, sample)),
+        "minutiae" => Sample::Image(minutiae(vault, sample)),
         "sealed" => sealed(vault, sample.bytes.expose()),
         _ => Sample::Image(Err(Unusable::Undecodable)),
     };
@@ -36,6 +41,22 @@ fn image(vault: &Vault, sample: &OpenedSample) -> Result<Probe, Unusable> {
     // Who sealed it says what the picture was before cropping and scaling; without that the canonical pixels have to do.
     let source = if sample.source_digest.is_empty() { seen } else { image_digest(vault, &sample.source_digest) };
     Ok(Probe { template: extraction.template, image: ImageDigests { seen, source } })
+}
+
+/// Minutiae that another system found. They carry no image, so their own digests stand where an image's would, and the quality
+/// that they claim where a measured one would. Whatever an agent sends, its templates are foreign here.
+fn minutiae(vault: &Vault, sample: &OpenedSample) -> Result<Probe, Unusable> {
+    let bytes = sample.bytes.expose();
+    let template = Template::from_bytes(bytes)
+        .ok()
+        .filter(|template| template.engine_version() == FOREIGN_ENGINE_VERSION)
+        .ok_or(Unusable::Undecodable)?;
+    if template.minutiae().len() < FOREIGN_MINUTIAE_MIN {
+        return Err(Unusable::NotAFingerprint);
+    }
+    let seen = image_digest(vault, bytes);
+    let source = if sample.source_digest.is_empty() { seen } else { image_digest(vault, &sample.source_digest) };
+    Ok(Probe { template, image: ImageDigests { seen, source } })
 }
 
 /// What is sealed for a caller: the digests of the image go with its template, so that a detour over a template hides no replay.

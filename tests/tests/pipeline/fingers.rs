@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use ridgeline_domain::Sensitive;
-use ridgeline_fingerprint::{GreyImage, encode_png};
+use ridgeline_fingerprint::formats::{Record, RecordFormat};
+use ridgeline_fingerprint::{Classical, Extractor as _, GreyImage, Limits, decode, encode_png};
 use ridgeline_intake::{PreparedSample, RawSample, prepare};
 use ridgeline_synth::{Finger, ImpressionOptions, NonFinger, Seed, finger, not_a_fingerprint};
 
@@ -40,6 +41,19 @@ pub(crate) fn noise() -> PreparedSample {
 /// A white sheet.
 pub(crate) fn white() -> PreparedSample {
     prepared(encode_png(&GreyImage::new(300, 400, 500, vec![255; 300 * 400]).unwrap()))
+}
+
+/// What another system would have made of an impression: its minutiae as a record of `format`.
+pub(crate) fn foreign(index: usize, impression: u32, format: RecordFormat) -> PreparedSample {
+    let image = decode(&png(index, impression), None, None, &Limits::default()).unwrap();
+    let template = Classical.extract(&image).unwrap().template;
+    record(&Record::of_template(format, &template, 0).unwrap())
+}
+
+/// A minutiae record as a caller sends it.
+pub(crate) fn record(record: &Record) -> PreparedSample {
+    let format = Some(ridgeline_intake::SampleFormat::Record(Some(record.format.family())));
+    prepare(&RawSample { format, bytes: Sensitive::new(record.encode().unwrap()), dpi: None }).unwrap()
 }
 
 fn prepared(png: Vec<u8>) -> PreparedSample {

@@ -6,6 +6,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, SubjectId};
 
 mod service;
+mod template;
+
+pub(crate) use template::{ConvertArgs, TemplateCommand, TemplateFormat};
 
 pub(crate) use service::{
     ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
@@ -86,6 +89,12 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Measure the engine on a set of images: scores and timings as CSV
     Eval(EvalArgs),
+    /// Convert templates to and between the formats of other systems
+    Template {
+        /// What to do
+        #[command(subcommand)]
+        command: TemplateCommand,
+    },
     /// Enrol a subject from images
     Enrol(ScanArgs),
     /// Compare images with one subject (1:1)
@@ -242,7 +251,7 @@ pub(crate) struct RemoteArgs {
 pub(crate) struct ScanArgs {
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
-    /// Images, or sealed templates in files named `*.sealed`
+    /// Images, minutiae records (`*.fmr`, `*.iso`, `*.ansi`), or sealed templates (`*.sealed`)
     #[arg(required = true, num_args = 1..=10, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Whom it is about; required for enrol and verify

@@ -8,8 +8,9 @@ use super::{
 };
 use crate::template::{MAX_SIDE_PIXELS, Minutia, MinutiaKind, Quality, Template};
 
-/// Engine version of templates that no extractor of ours made: numbers from 0xF000 are foreign, the rest counts changes of
-/// the conversion.
+/// What stands where an engine's name does, beside templates that no extractor of ours made.
+pub const FOREIGN_ENGINE_NAME: &str = "foreign";
+/// Engine version of those templates: numbers from 0xF000 are foreign, the rest counts changes of the conversion.
 pub const FOREIGN_ENGINE_VERSION: u16 = 0xF001;
 /// Quality of a view that reports none: what may just be enrolled, since nothing speaks against it.
 pub const UNREPORTED_QUALITY: u8 = 60;
@@ -25,6 +26,8 @@ const PER_CM: std::ops::RangeInclusive<u16> = 98..=473;
 const UNREGISTERED_VENDOR: u16 = 0x0103;
 /// And of their quality algorithms.
 const UNREGISTERED_ALGORITHM: u16 = 1;
+/// A quality that nobody computed, in editions that can say so.
+const NOT_REPORTED: u8 = 254;
 /// An ending lies on the end of the ridge, as our extractor places it.
 const ENDING_ON_RIDGE: u8 = 1;
 
@@ -71,6 +74,19 @@ impl Record {
         let owner = if format.family() == RecordFamily::Ansi378 { UNREGISTERED_VENDOR } else { 0 };
         Ok(Self { format, owner, product: 0, views: vec![view] })
     }
+
+    /// The same views in another format. Pixels and resolution stay; angles change their unit; extended data, which the
+    /// formats count in different units, and what only the old format has are left out.
+    ///
+    /// # Errors
+    /// [`RecordError::Inexpressible`] for a view that reports no quality, when the format demands one.
+    pub fn converted(&self, format: RecordFormat) -> Result<Self, RecordError> {
+        let views = self.views.iter().map(|view| view.converted(self.format, format)).collect::<Result<Vec<_>, _>>()?;
+        let is_ansi = format.family() == RecordFamily::Ansi378;
+        let owner = if is_ansi && self.owner == 0 { UNREGISTERED_VENDOR } else { self.owner };
+        let (owner, product) = if is_ansi { (owner, self.product) } else { (0, 0) };
+        Ok(Self { format, owner, product, views })
+    }
 }
 
 impl View {
@@ -78,6 +94,48 @@ impl View {
     #[must_use]
     pub fn quality(&self) -> Option<u8> {
         self.qualities.iter().map(|quality| quality.value).find(|value| *value <= 100)
+    }
+
+    fn converted(&self, from: RecordFormat, to: RecordFormat) -> Result<Self, RecordError> {
+        let first_edition = to.has_one_geometry();
+        let quality = match self.qualities.iter().find(|quality| quality.value <= 100) {
+            Some(quality) if first_edition => QualityBlock { vendor: 0, algorithm: 0, ..*quality },
+            Some(quality) if quality.vendor > 0 => *quality,
+            None if first_edition => {
+                return Err(RecordError::Inexpressible { format: to, what: "a view without a quality" });
+            }
+            known => QualityBlock {
+                value: known.map_or(NOT_REPORTED, |quality| quality.value),
+                vendor: UNREGISTERED_VENDOR,
+                algorithm: UNREGISTERED_ALGORITHM,
+            },
+        };
+        let minutiae = self.minutiae.iter().map(|minutia| RecordMinutia {
+            angle: if from.family() == to.family() {
+                minutia.angle
+            } else {
+                to.angle_of(from.direction_of(minutia.angle))
+            },
+            quality: match from.reported(minutia.quality) {
+                Some(quality) if first_edition => quality.max(1),
+                Some(quality) => quality,
+                None if first_edition => 0,
+                None => NOT_REPORTED,
+            },
+            ..*minutia
+        });
+        let is_2011 = from == RecordFormat::Iso2011 && to == RecordFormat::Iso2011;
+        let device = Device { id: self.device.id, compliance: self.device.compliance, ..Device::default() };
+        Ok(Self {
+            qualities: vec![quality],
+            device: if is_2011 { self.device } else { device },
+            captured: if is_2011 { self.captured } else { CaptureTime::UNKNOWN },
+            certificates: if is_2011 { self.certificates.clone() } else { Vec::new() },
+            ending_place: if is_2011 { self.ending_place } else { 0 },
+            minutiae: Zeroizing::new(minutiae.collect()),
+            extensions: Vec::new(),
+            ..*self
+        })
     }
 
     /// A template of the view's minutiae at 500 dpi, marked as foreign ([`FOREIGN_ENGINE_VERSION`]).

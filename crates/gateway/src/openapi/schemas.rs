@@ -71,7 +71,9 @@ fn format() -> Value {
     json!({
         "type": "string",
         "enum": ["png", "jpeg", "bmp", "tiff", "pgm", "wsq", "iso19794-2", "ansi378", "sealed"],
-        "description": "`sealed`: a template that this service returned. `wsq`, `iso19794-2`, `ansi378`: not in this version (501)",
+        "description": "`iso19794-2` (2005, 2011) and `ansi378` (2004, 2009, 2009/AM1): a finger minutiae record of another system. Its views \
+            of the finger at `position` count as one impression each; its own quality is what the quality minima are held against. `sealed`: a template \
+            that this service returned",
     })
 }
 
@@ -122,7 +124,7 @@ fn scan_form() -> Value {
 
 fn sample() -> Value {
     object(
-        "An image or a sealed template",
+        "An image, a minutiae record or a sealed template",
         &["format", "data"],
         json!({
             "format": format(),

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ridgeline_domain::{Confidence, ErrorCode, Modality, Operation, Position, Sensitive, SubjectId};
-use ridgeline_intake::{IntakeError, RawSample, SampleFormat, ScanOptions};
+use ridgeline_intake::{RawSample, SampleFormat, ScanOptions};
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_path_to_error::Segment;
@@ -196,7 +196,7 @@ pub(super) fn check(fields: Fields, format_required: bool) -> Result<ScanInput, 
     }
     let samples = fields.samples.into_iter().enumerate();
     let samples: Vec<_> =
-        samples.filter_map(|(at, field)| check_sample(at, field, format_required, &mut errors, &mut later)).collect();
+        samples.filter_map(|(at, field)| check_sample(at, field, format_required, &mut errors)).collect();
     if !errors.0.is_empty() {
         return Err(Problem::fields(errors.0));
     }
@@ -228,13 +228,7 @@ fn check_options(fields: &OptionFields, errors: &mut Errors) -> ScanOptions {
     }
 }
 
-fn check_sample(
-    at: usize,
-    field: SampleField,
-    format_required: bool,
-    errors: &mut Errors,
-    later: &mut Option<Problem>,
-) -> Option<RawSample> {
+fn check_sample(at: usize, field: SampleField, format_required: bool, errors: &mut Errors) -> Option<RawSample> {
     if field.dpi.is_some_and(|dpi| !DPI.contains(&dpi)) {
         errors.add(format!("/samples/{at}/dpi"), "must be between 250 and 1200");
     }
@@ -246,10 +240,6 @@ fn check_sample(
         }
         None => None,
         Some(Ok(format)) => Some(format),
-        Some(Err(error @ IntakeError::FormatNotAvailable(_))) => {
-            *later = Some(Problem::field(ErrorCode::NotImplemented, pointer, error.public_detail()));
-            return None;
-        }
         Some(Err(error)) => {
             errors.add(pointer, error.public_detail());
             return None;
@@ -435,10 +425,6 @@ mod tests {
         assert_eq!(with(r#""callback_url":"https://a.example""#), not_yet("/callback_url"));
         assert_eq!(with(r#""options":{"dedup":true}"#), not_yet("/options/dedup"));
         assert_eq!(with(r#""options":{"gallery":{"sites":["a"]}}"#), not_yet("/options/gallery"));
-        for format in ["wsq", "iso19794-2", "ansi378"] {
-            let body = format!(r#"{{"operation":"identify","samples":[{{"format":"{format}","data":""}}]}}"#);
-            assert_eq!(refusal(&body), not_yet("/samples/0/format"));
-        }
     }
 
     #[test]

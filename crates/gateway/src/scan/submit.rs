@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use ridgeline_domain::{ApiKeyId, DurationMs, ErrorCode, RequestId};
-use ridgeline_intake::{PreparedSample, ScanRequest, prepare};
+use ridgeline_intake::{PreparedSample, ScanRequest, prepare_all};
 use ridgeline_ports::{Cas, PlainWrite, RowKey, TraceContext};
 use ridgeline_vault::{Vault, request_digest};
 use ridgeline_wire::row::{IdempotencyRow, RequestRow, table};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::input::ScanInput;
+use super::input::{SAMPLES_MAX, ScanInput};
 use super::lookup::{Status, Waiting, await_registered, request_row};
 use super::view::{AcceptedView, json_response};
 use super::wait::preferred_wait;
@@ -216,13 +216,17 @@ impl Prepared {
                 ErrorCode::Internal => error.into(),
                 code => Problem::field(code, format!("/samples/{at}"), error.public_detail()),
             };
-            let sample = prepare(raw).map_err(pointed)?;
-            bytes += sample.bytes().len();
+            let prepared = prepare_all(raw, input.position).map_err(pointed)?;
+            bytes += prepared.iter().map(|sample| sample.bytes().len()).sum::<usize>();
             if bytes > PREPARED_BYTES_MAX {
                 let detail = format!("all samples together have more than {PREPARED_BYTES_MAX} bytes");
                 return Err(Problem::new(ErrorCode::SealedTooLarge, detail));
             }
-            samples.push(sample);
+            samples.extend(prepared);
+            if samples.len() > SAMPLES_MAX {
+                let detail = format!("the samples hold more than {SAMPLES_MAX} impressions together");
+                return Err(Problem::field(ErrorCode::MalformedRequest, "/samples", detail));
+            }
         }
         Ok(Self { samples, digest: vault.map(|vault| digest(vault, input)) })
     }

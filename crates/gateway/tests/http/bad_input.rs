@@ -78,7 +78,7 @@ async fn samples_that_are_no_fingerprint_images() {
     let key = site.user().await;
     let png = stripes();
     type Case<'a> = (&'a str, &'a [u8], Option<u16>, u16, &'a str);
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 14] = [
         ("png", b"hello, world", Some(500), 422, "RL-1101"),
         ("png", b"", Some(500), 422, "RL-1101"),
         ("png", &png[..png.len() / 2], Some(500), 422, "RL-1101"),
@@ -87,7 +87,11 @@ async fn samples_that_are_no_fingerprint_images() {
         ("pgm", b"P5 5000 4000 255\n\x00", Some(500), 422, "RL-1102"),
         ("pgm", b"P5 99999999999999999999 4000 255\n\x00", Some(500), 422, "RL-1101"),
         ("sealed", b"not a template", None, 422, "RL-1105"),
-        ("wsq", b"", Some(500), 501, "RL-1201"),
+        ("wsq", b"", Some(500), 422, "RL-1101"),
+        ("wsq", &png, Some(500), 422, "RL-1101"),
+        ("iso19794-2", b"FMR\0 20\0\0\0\0\x20", None, 422, "RL-1101"),
+        ("iso19794-2", &png, None, 422, "RL-1101"),
+        ("ansi378", b"", None, 422, "RL-1101"),
         ("exe", b"", Some(500), 400, "RL-1001"),
     ];
     for (format, bytes, dpi, status, code) in cases {
