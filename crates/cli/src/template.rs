@@ -61,7 +61,7 @@ fn read(path: &Path) -> anyhow::Result<Sensitive<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::TemplateFormat;
+    use clap::ValueEnum;
     use ridgeline_fingerprint::{Minutia, MinutiaKind, Quality};
 
     #[test]
@@ -72,20 +72,20 @@ mod tests {
         let template = Template::new(1, 200, 100, Quality::new(71), (1..9).map(minutia).collect()).unwrap();
         let first = dir.path().join("a.template");
         std::fs::write(&first, template.to_bytes()).unwrap();
-        let convert = |from: &Path, to: TemplateFormat, position: Position| {
-            let out = dir.path().join(format!("{to:?}.fmr"));
-            let file = from.to_owned();
-            let args = ConvertArgs { file, to, out: out.clone(), position, dpi: None };
+        let convert = |from: &Path, to: &str, position: Position| {
+            let out = dir.path().join(format!("{to}.fmr"));
+            let to = ValueEnum::from_str(to, false).unwrap();
+            let args = ConvertArgs { file: from.to_owned(), to, out: out.clone(), position, dpi: None };
             run(&TemplateCommand::Convert(args)).map(|_| out)
         };
-        let iso = convert(&first, TemplateFormat::Iso2005, Position::Unknown).unwrap();
-        let ansi = convert(&iso, TemplateFormat::Ansi2009Am1, Position::LeftThumb).unwrap();
+        let iso = convert(&first, "iso2005", Position::Unknown).unwrap();
+        let ansi = convert(&iso, "ansi2009am1", Position::LeftThumb).unwrap();
         let record = Record::decode(&std::fs::read(ansi).unwrap(), None).unwrap();
         assert_eq!((record.format, record.views[0].position), (RecordFormat::Ansi2009Am1, 6));
         let back = record.views[0].to_template(record.format).unwrap();
         assert_eq!((back.minutiae().len(), back.quality()), (8, template.quality()));
         std::fs::write(&first, b"RM and nothing else").unwrap();
-        assert!(convert(&first, TemplateFormat::Iso2011, Position::Unknown).is_err());
-        assert!(convert(&dir.path().join("missing"), TemplateFormat::Iso2011, Position::Unknown).is_err());
+        assert!(convert(&first, "iso2011", Position::Unknown).is_err());
+        assert!(convert(&dir.path().join("missing"), "iso2011", Position::Unknown).is_err());
     }
 }

@@ -210,6 +210,20 @@ fn damaged_files_never_panic() {
     assert!((500..15_000).contains(&read_anyway), "{read_anyway} were read");
 }
 
+/// The seed of the fuzz target `wsq` is this file's image; whatever else lies there was found once and is tried again.
+#[test]
+fn the_corpus_is_replayed() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/wsq");
+    let (seed, bytes) = (folder.join("noise.wsq"), noise(40, 36));
+    if std::env::var_os("RIDGELINE_BLESS").is_some() {
+        std::fs::write(&seed, &bytes).unwrap();
+    }
+    assert!(std::fs::read(&seed).unwrap() == bytes);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let _ = read(&std::fs::read(entry.unwrap().path()).unwrap());
+    }
+}
+
 fn data() -> Option<PathBuf> {
     let Ok(root) = std::env::var("RIDGELINE_TEST_DATA") else {
         println!("skipped: RIDGELINE_TEST_DATA is not set");

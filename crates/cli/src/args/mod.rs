@@ -8,12 +8,11 @@ use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, Subje
 mod service;
 mod template;
 
-pub(crate) use template::{ConvertArgs, TemplateCommand, TemplateFormat};
-
 pub(crate) use service::{
     ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
     TopicsCommand,
 };
+pub(crate) use template::{ConvertArgs, TemplateCommand};
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
 ///

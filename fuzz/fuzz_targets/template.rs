@@ -1,0 +1,12 @@
+//! Templates as they are stored.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ridgeline_fingerprint::{Candidate, Probe, Template, compare};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(template) = Template::from_bytes(bytes) {
+        assert!(template.to_bytes() == bytes);
+        let _ = compare(&Probe::new(&template), &Candidate::new(&template));
+    }
+});
