@@ -91,8 +91,10 @@ fn synthetic(seed: u64, fingers: u32, options: &ImpressionOptions) -> Result<Vec
 
 fn folder_templates(folder: &Path) -> Result<Vec<(u32, Option<Template>)>, Failure> {
     let mut out = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(id) = eval::SampleId::of_stem(&stem) {
             let image = decode(&std::fs::read(&path)?, None, Some(500), &Limits::default())?;

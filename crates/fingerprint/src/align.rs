@@ -52,17 +52,6 @@ impl Motion {
         (self.cos * x + self.sin * y, self.cos * y - self.sin * x)
     }
 
-    /// Whether a pair lands where this motion, seeded by another pair, says. Tolerance grows with the
-    /// distance from the seed, as skin stretches.
-    pub(crate) fn agrees(&self, a: &Side<'_>, b: &Side<'_>, pair: &Pair, seed: &Pair) -> bool {
-        let (x, y) = self.place(a.at(pair.a));
-        let (to, from) = (b.at(pair.b), b.at(seed.b));
-        let (dx, dy) = (x - to.0, y - to.1);
-        let (ex, ey) = (to.0 - from.0, to.1 - from.1);
-        let tolerance = 7.0 + 0.13 * (ex * ex + ey * ey).sqrt();
-        dx * dx + dy * dy <= tolerance * tolerance
-    }
-
     /// The rigid motion of least weighted squares over the pairs.
     pub(crate) fn refined(&self, a: &Side<'_>, b: &Side<'_>, pairs: &[Pair]) -> Self {
         let (mut weight, mut ax, mut ay, mut bx, mut by) = (0.0, 0.0, 0.0, 0.0, 0.0);

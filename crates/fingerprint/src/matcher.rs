@@ -132,8 +132,8 @@ impl Matcher {
         let mut best = Evidence { local, ..Evidence::default() };
         let mut best_motion = None;
         for _ in 0..MOTIONS {
-            let Some(seed) = self.proposer.next_seed(&mut used) else { break };
-            let support = self.proposer.support[seed];
+            let Some(seed) = self.proposer.next_seed(a, b, &mut used) else { break };
+            let support = self.proposer.support[seed.0];
             best.support = best.support.max(support);
             if support < MIN_SUPPORT {
                 break;

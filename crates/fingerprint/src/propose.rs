@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::align::{Motion, Pair, turn_distance};
+use crate::align::{Motion, Pair};
 use crate::prepared::{CYLINDER_WORDS, MAX_CYLINDERS, Side, UNRANKED};
 
 /// Pairs of minutiae kept for the search of a motion.
@@ -10,15 +10,14 @@ pub(crate) const PROPOSALS: usize = 28;
 /// Least similarity of two cylinders for a proposal, 0 to 1.
 const MIN_SIMILARITY: f32 = 0.3;
 /// Greatest difference of two proposals' turns that agree, 1/256 turn.
-const MAX_TURN: u8 = 20;
+const MAX_TURN: i32 = 20;
 
 /// Similarities of all cylinders, and the proposals taken from them. Fixed size.
 pub(crate) struct Proposer {
     similarity: Box<[[f32; MAX_CYLINDERS]; MAX_CYLINDERS]>,
     pub(crate) proposals: [Pair; PROPOSALS],
     pub(crate) count: usize,
-    /// Bit q of word p: proposal q lands where the motion of proposal p says.
-    agreeing: [u32; PROPOSALS],
+    lanes: Lanes,
     /// Weight of the proposals that agree with each.
     pub(crate) support: [f32; PROPOSALS],
 }
@@ -29,7 +28,7 @@ impl Proposer {
             similarity: Box::new([[0.0; MAX_CYLINDERS]; MAX_CYLINDERS]),
             proposals: [Pair::default(); PROPOSALS],
             count: 0,
-            agreeing: [0; PROPOSALS],
+            lanes: Lanes::default(),
             support: [0.0; PROPOSALS],
         }
     }
@@ -76,45 +75,88 @@ impl Proposer {
     }
 
     fn agree(&mut self, a: &Side<'_>, b: &Side<'_>) {
-        let proposals = &self.proposals[..self.count];
-        let mut turns = [0_u8; PROPOSALS];
-        for (turn, pair) in turns.iter_mut().zip(proposals) {
-            *turn = b.direction[usize::from(pair.b)].wrapping_sub(a.direction[usize::from(pair.a)]);
+        self.lanes = Lanes::default();
+        for (index, pair) in self.proposals.iter().enumerate().take(self.count) {
+            self.lanes.set(a, b, index, pair);
         }
-        for (index, seed) in proposals.iter().enumerate() {
-            let motion = Motion::of_pair(a, b, seed);
-            let (mut bits, mut support) = (0_u32, 0.0);
-            for (other, pair) in proposals.iter().enumerate() {
-                let near = turn_distance(turns[index], turns[other]) <= MAX_TURN;
-                if near && motion.agrees(a, b, pair, seed) {
-                    bits |= 1 << other;
-                    support += pair.weight;
+        for index in 0..self.count {
+            let shares = self.lanes.shares(&Motion::of_pair(a, b, &self.proposals[index]), index);
+            // Four sums at once, in an order that is the same everywhere.
+            let mut sums = [0.0_f32; 4];
+            for four in shares.as_chunks::<4>().0 {
+                for (sum, share) in sums.iter_mut().zip(four) {
+                    *sum += share;
                 }
             }
-            self.agreeing[index] = bits;
-            self.support[index] = support;
+            self.support[index] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
         }
     }
 
-    /// The best supported proposal not yet in `used`, which takes in those that agree with it.
-    pub(crate) fn next_seed(&self, used: &mut u32) -> Option<usize> {
+    /// The best supported proposal not yet in `used`, with all that agree with it, which `used` takes in:
+    /// bit q for proposal q.
+    pub(crate) fn next_seed(&self, a: &Side<'_>, b: &Side<'_>, used: &mut u32) -> Option<(usize, u32)> {
         let free = (0..self.count).filter(|index| *used & (1 << index) == 0);
         let best = free.reduce(|best, index| if self.support[index] > self.support[best] { index } else { best })?;
-        *used |= self.agreeing[best] | 1 << best;
-        Some(best)
+        let shares = self.lanes.shares(&Motion::of_pair(a, b, &self.proposals[best]), best);
+        let agreeing =
+            (0..self.count).filter(|index| shares[*index] > 0.0).fold(1 << best, |bits, index| bits | 1 << index);
+        *used |= agreeing;
+        Some((best, agreeing))
     }
 
     /// The motion of a seed, over all proposals that agree with it.
-    pub(crate) fn motion(&self, a: &Side<'_>, b: &Side<'_>, seed: usize) -> Motion {
+    pub(crate) fn motion(&self, a: &Side<'_>, b: &Side<'_>, (seed, bits): (usize, u32)) -> Motion {
         let own = Motion::of_pair(a, b, &self.proposals[seed]);
         let mut pairs = [Pair::default(); PROPOSALS];
-        let agreeing = (0..self.count).filter(|index| self.agreeing[seed] & (1 << index) != 0);
+        let agreeing = (0..self.count).filter(|index| bits & (1 << index) != 0);
         let mut count = 0;
         for (place, index) in pairs.iter_mut().zip(agreeing) {
             *place = self.proposals[index];
             count += 1;
         }
         if count < 2 { own } else { own.refined(a, b, &pairs[..count]) }
+    }
+}
+
+/// The proposals as arrays, so that one motion is tried on four of them at once.
+#[derive(Default)]
+struct Lanes {
+    ax: [f32; PROPOSALS],
+    ay: [f32; PROPOSALS],
+    bx: [f32; PROPOSALS],
+    by: [f32; PROPOSALS],
+    turn: [i32; PROPOSALS],
+    /// 0 beyond the last proposal, so that nothing is added there.
+    weight: [f32; PROPOSALS],
+}
+
+impl Lanes {
+    fn set(&mut self, a: &Side<'_>, b: &Side<'_>, index: usize, pair: &Pair) {
+        (self.ax[index], self.ay[index]) = a.at(pair.a);
+        (self.bx[index], self.by[index]) = b.at(pair.b);
+        let turn = b.direction[usize::from(pair.b)].wrapping_sub(a.direction[usize::from(pair.a)]);
+        self.turn[index] = i32::from(turn);
+        self.weight[index] = pair.weight;
+    }
+
+    /// Weights of the proposals that land where the motion of one of them says, 0 for the others.
+    /// Tolerance grows with the distance from the seed, as skin stretches.
+    fn shares(&self, motion: &Motion, seed: usize) -> [f32; PROPOSALS] {
+        let (from_x, from_y, turn) = (self.bx[seed], self.by[seed], self.turn[seed]);
+        let mut slack = [0.0_f32; PROPOSALS];
+        let lanes = self.ax.iter().zip(&self.ay).zip(self.bx.iter().zip(&self.by));
+        for (slack, ((ax, ay), (bx, by))) in slack.iter_mut().zip(lanes) {
+            let (x, y) = motion.place((*ax, *ay));
+            let (dx, dy, ex, ey) = (x - bx, y - by, bx - from_x, by - from_y);
+            let tolerance = 7.0 + 0.13 * (ex * ex + ey * ey).sqrt();
+            *slack = tolerance * tolerance - (dx * dx + dy * dy);
+        }
+        let mut out = [0.0; PROPOSALS];
+        for index in 0..PROPOSALS {
+            let near = ((self.turn[index] - turn + MAX_TURN) & 0xFF) <= 2 * MAX_TURN;
+            out[index] = if near & (slack[index] >= 0.0) { self.weight[index] } else { 0.0 };
+        }
+        out
     }
 }
 
