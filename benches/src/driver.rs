@@ -21,6 +21,15 @@ const ANSWER: &[u8] = &[7; 1_024];
 const REQUEST: &[u8] = &[7; 128];
 const SUBJECTS: usize = 192;
 
+/// Which requests are counted to a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Two reads, one insert, one `IF NOT EXISTS`.
+    Decision,
+    /// All that a verification by a sealed probe asks of the store: four reads, one insert, two `IF NOT EXISTS`.
+    Whole,
+}
+
 /// A session of its own, as the driver's documentation sets it up, and tables of its own.
 pub struct Driver {
     session: Session,
@@ -61,7 +70,7 @@ impl Driver {
     ///
     /// # Errors
     /// A database that refuses.
-    pub async fn time(self: &Arc<Self>, calls: usize, in_flight: usize) -> Result<Timed> {
+    pub async fn time(self: &Arc<Self>, calls: usize, in_flight: usize, share: Share) -> Result<Timed> {
         let this = self.clone();
         time(calls, in_flight, move |number| {
             let this = this.clone();
@@ -73,6 +82,12 @@ impl Driver {
                 let row = this.session.execute_unpaged(&this.read, (subject,)).await?.into_rows_result()?;
                 std::hint::black_box(row.single_row::<(Vec<u8>,)>()?);
                 this.session.execute_unpaged(&this.answer, (&id, ANSWER)).await?;
+                if share == Share::Whole {
+                    // The mark of the used probe, the caller's key, and the answer once more for the caller.
+                    this.session.execute_unpaged(&this.answer, (format!("p{id}"), REQUEST)).await?;
+                    this.session.execute_unpaged(&this.find, ("key",)).await?.into_rows_result()?;
+                    this.session.execute_unpaged(&this.find, (&id,)).await?.into_rows_result()?;
+                }
                 Ok(())
             }
         })

@@ -53,7 +53,9 @@ pub(crate) async fn run(settings: Settings, args: AgentArgs) -> anyhow::Result<E
         ended = &mut running => ended.context("the agent ended"),
         reason = broken(kafka.as_ref()) => {
             stop.cancel();
-            running.await?;
+            if let Err(error) = running.await {
+                tracing::error!(error = format!("{error:#}"), "the agent did not stop well");
+            }
             Err(anyhow!("the log failed for good: {reason}; scans wait in the spool for the next start"))
         }
         () = signal.received() => {

@@ -9,7 +9,7 @@ use ridgeline_embedded::{Embedded, EmbeddedOptions};
 use ridgeline_kafka::{Change, Desired, Kafka};
 use ridgeline_ports::{Clock, Entropy, EventLog, Store};
 use ridgeline_registry::Registry;
-use ridgeline_runtime::Health;
+use ridgeline_runtime::{Health, Limits};
 use ridgeline_wire::row::table;
 use ridgeline_wire::{Topic, Topology};
 
@@ -75,6 +75,14 @@ impl Backends {
     /// The store.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         self.store.clone()
+    }
+
+    /// The limits of workers as this log needs them: what they may take for a revocation lies within what it waits.
+    pub(crate) fn fitting(&self, limits: Limits) -> Limits {
+        match &self.held {
+            Held::Directory(_) => limits,
+            Held::Cluster(kafka, _) => Limits { revoke: limits.revoke.min(kafka.revocation() * 4 / 5), ..limits },
+        }
     }
 
     /// Waits until the log can do nothing any more, and says why. That of a data directory tells each caller instead.
@@ -163,12 +171,13 @@ async fn topics_are_fit(kafka: &Kafka, prefix: &str) -> anyhow::Result<()> {
         spec: topic.spec(prefix, Topology::Kafka),
         writers: Vec::new(),
         readers: Vec::new(),
+        watchers: Vec::new(),
     });
     let plan = kafka.plan(&desired.collect::<Vec<_>>()).await.context("topics")?;
     let rests_on = |change: &&Change| match change {
         Change::Create { .. } | Change::RefusePartitions { .. } | Change::RefuseCleanup { .. } => true,
         Change::SetConfig { name, .. } => *name == "message.timestamp.type",
-        Change::ReplicationDiffers { .. } | Change::Allow(_) | Change::NoAuthorizer => false,
+        Change::ReplicationDiffers { .. } | Change::Allow(_) | Change::Forbidden(_) | Change::NoAuthorizer => false,
     };
     let wrong: Vec<_> = plan.changes.iter().filter(rests_on).map(ToString::to_string).collect();
     if !wrong.is_empty() {

@@ -110,9 +110,16 @@ fn desired(prefix: &str, principals: &[String]) -> anyhow::Result<Vec<Desired>> 
             spec: topic.spec(prefix, Topology::Kafka),
             writers: row.writers.iter().flat_map(|role| of(*role)).collect(),
             readers: row.readers.iter().flat_map(|role| reader(*role)).collect(),
+            // What starts here looks at all topics first; agents and subscribers do not.
+            watchers: named.iter().filter(|(role, _)| !is_outside(*role)).map(|(_, who)| who.clone()).collect(),
         }
     };
     Ok(Topic::ALL.iter().map(topic).collect())
+}
+
+/// Not one of the parts that start over Kafka and the store.
+const fn is_outside(role: wire::Role) -> bool {
+    matches!(role, wire::Role::Agent | wire::Role::Downstream)
 }
 
 /// The group in which a role shares a topic; others follow it without one.

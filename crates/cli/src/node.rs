@@ -158,7 +158,7 @@ impl Node {
             agents.watch(stop).await;
             Ok("agents file")
         });
-        self.start_workers(settings, roles, shared, faults::limits()?);
+        self.start_workers(settings, roles, shared, self.backends.fitting(faults::limits()?));
         let ops =
             Ops { health: shared.health.clone(), metrics: Some(telemetry::metrics()?), stop: self.front.stop.clone() };
         let admin = gateway.as_ref().map_or_else(|| ops.router(), Gateway::admin_router);

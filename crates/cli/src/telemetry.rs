@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::LogFormat;
@@ -28,7 +29,7 @@ pub(crate) fn log(settings: &Settings, level: &str) -> anyhow::Result<()> {
     // Libraries that tell every flush or connection at the level of information.
     let filter = ["fjall=warn", "lsm_tree=warn", "scylla=warn", "scylla::network::connection=error"]
         .iter()
-        .filter(|directive| !directives.contains(directive.split('=').next().unwrap_or_default()))
+        .filter(|directive| !is_named(directives, directive.split('=').next().unwrap_or_default()))
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt()
@@ -46,13 +47,19 @@ pub(crate) fn log(settings: &Settings, level: &str) -> anyhow::Result<()> {
 /// What the store's driver traces has the keys of rows in it, which name subjects.
 fn refuse_keys(directives: &str) -> anyhow::Result<()> {
     let traces = |directive: &str| {
-        let directive = directive.trim().to_ascii_lowercase();
-        directive.starts_with("scylla") && (directive.ends_with("=trace") || !directive.contains('='))
+        let (target, level) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
+        // Without a level a target is shown whole.
+        target.starts_with("scylla") && (level.is_empty() || level.parse() == Ok(LevelFilter::TRACE))
     };
     if directives.split(',').any(traces) {
         bail!("log level {directives:?}: the driver's traces show keys of rows; scylla=debug is the most it may tell");
     }
     Ok(())
+}
+
+/// Whether somebody chose a level for exactly this target.
+fn is_named(directives: &str, target: &str) -> bool {
+    directives.split(',').any(|directive| directive.trim().split('=').next() == Some(target))
 }
 
 /// Sorts samples into their buckets. Until then each is kept as it is, so a process that nobody asks for its metrics would grow.
@@ -82,4 +89,28 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
     ridgeline_cql::metric::describe_all();
     ridgeline_registry::metric::describe_all();
     Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_traces_are_refused_however_they_are_asked_for() {
+        for directives in
+            ["scylla=trace", "info,scylla=TRACE", "scylla", "scylla=", "scylla=5", "scylla::network = trace"]
+        {
+            let refused = refuse_keys(&directives.replace(' ', "")).unwrap_err().to_string();
+            assert!(refused.contains("scylla=debug"), "{directives}");
+        }
+        for directives in ["trace", "scylla=debug", "info,scylla::network=warn", "ridgeline_cql=trace"] {
+            assert!(refuse_keys(directives).is_ok(), "{directives}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_library_does_not_stand_for_the_library() {
+        assert!(is_named("trace,scylla=debug", "scylla"));
+        assert!(!is_named("trace,scylla::network::connection=error", "scylla"));
+    }
 }

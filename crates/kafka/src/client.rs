@@ -95,6 +95,12 @@ impl Kafka {
         Arc::new(KafkaLog::new(Arc::clone(&self.shared)))
     }
 
+    /// How long a member may take to answer `Control::Revoked`.
+    #[must_use]
+    pub fn revocation(&self) -> Duration {
+        self.shared.config.revocation()
+    }
+
     /// Waits until nothing can succeed any more, and says why: the producer has lost its place in a partition, or was fenced. What a
     /// process can do then is to end.
     pub async fn broken(&self) -> String {

@@ -181,11 +181,16 @@ const fn read_ahead_kbytes(profile: Profile) -> usize {
 const FETCH_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
 impl KafkaConfig {
+    /// A setting that the user chose.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        self.overrides.iter().rfind(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// How long a member may take to answer a revocation: as set, but at most three fifths of the session that it would lose otherwise,
     /// which an override may have shortened.
     pub(crate) fn revocation(&self) -> Duration {
-        let chosen = self.overrides.iter().rfind(|(name, _)| name == "session.timeout.ms");
-        let chosen = chosen.and_then(|(_, value)| value.trim().parse().ok().map(Duration::from_millis));
+        let chosen = self.option("session.timeout.ms");
+        let chosen = chosen.and_then(|value| value.trim().parse().ok().map(Duration::from_millis));
         self.revoke_deadline.min(chosen.unwrap_or(self.session_timeout) * 3 / 5)
     }
 

@@ -27,7 +27,7 @@ const DAY: Cleanup = Cleanup::Delete { retention: DurationMs::from_days(1) };
 const COMPACT: Cleanup = Cleanup::Compact { delete_retention: DurationMs::from_days(7) };
 
 fn desired(spec: TopicSpec) -> Desired {
-    Desired { spec, writers: vec![], readers: vec![] }
+    Desired { spec, writers: vec![], readers: vec![], watchers: vec![] }
 }
 
 /// A missing topic is made, a changed setting is set and leaves the others alone, and then there is nothing to do.

@@ -48,6 +48,12 @@ pub(crate) async fn find(platform: &Platform, id: RequestId) -> Result<Option<An
     row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()
 }
 
+/// The stored answer, also one whose acknowledgement was lost.
+pub(crate) async fn find_decided(platform: &Platform, id: RequestId) -> Result<Option<AnswerRow>, StepError> {
+    let row = platform.store.get(table::ANSWERS, &RowKey::single(id.to_string())).await?;
+    row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()
+}
+
 /// Stores the answer unless one is there, then performs what follows from the stored one.
 pub(crate) async fn settle(
     platform: &Platform,

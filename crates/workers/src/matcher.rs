@@ -61,6 +61,11 @@ impl Handler for Matcher {
         let (details, samples) = match self.measured(admitted.clone()).await {
             // One agent's stale key must not look like a topic full of poison: its record is buried here, past the fuse.
             Err(StepError::Poison(poison)) => {
+                // An answer whose acknowledgement was lost would be denied by a burial.
+                if let Some(row) = answer::find_decided(&self.platform, admitted.scan.request_id).await? {
+                    answer::emit(&self.platform, &row, &admitted.trace).await?;
+                    return Ok(Ending::Done);
+                }
                 self.dead.bury(&record, &poison, 1).await?;
                 self.fail(&admitted, poison.code).await?;
                 return Ok(Ending::Done);

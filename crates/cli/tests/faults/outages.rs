@@ -86,11 +86,11 @@ pub(crate) async fn broker_away(place: &Place) -> Verdict {
     reader.place(&site, 0, SCANS / 2);
     sleep(Duration::from_secs(5)).await;
     broker.kill();
-    let away = Instant::now();
+    let (away, before) = (Instant::now(), ledger.busy());
     reader.place(&site, SCANS / 2, SCANS / 2);
     within(outage(), "the agent spools while the broker is away", async || reader.spooled() == SCANS).await;
     sleep(outage().saturating_sub(away.elapsed())).await;
-    let refused = ledger.busy();
+    let refused = ledger.busy() - before;
     broker.restart();
     let decided = site.watcher.decided();
     within(Duration::from_secs(120), "decisions go on", async || site.watcher.decided() > decided + 50).await;
@@ -123,8 +123,9 @@ pub(crate) async fn store_away(place: &Place) -> Verdict {
     let traffic = Traffic::start(&site, &[client], &ledger, Load::STEADY);
     sleep(Duration::from_secs(5)).await;
     node.kill();
+    let before = ledger.busy();
     sleep(outage()).await;
-    let refused = ledger.busy();
+    let refused = ledger.busy() - before;
     node.restart();
     let decided = site.watcher.decided();
     within(Duration::from_secs(120), "decisions go on", async || site.watcher.decided() > decided + 50).await;
@@ -133,6 +134,9 @@ pub(crate) async fn store_away(place: &Place) -> Verdict {
     if verdict.dead > 0 {
         let dead = verdict.dead.to_string();
         verdict.fault("D-3, a store that is away is no poison", dead);
+    }
+    if refused == 0 {
+        verdict.fault("no caller was told 503 while the store was away", "");
     }
     crate::line(&format!("  {refused} callers were told 503, {} got no answer", ledger.broken()));
     verdict
@@ -168,11 +172,11 @@ pub(crate) async fn slow_consumer(place: &Place) -> Verdict {
     let slow = Reader::start(&site, "reader-slow", Some(&brokers)).await;
     slow.place(&site, 0, MANY);
     within(Duration::from_secs(120), "all are spooled", async || slow.spooled() == MANY).await;
-    let waiting = site.watcher.decided();
+    let decided = site.watcher.decided();
     proxy.throttle(Direction::Up, None);
     all_arrived(FEW + MANY).await;
     let slow_peak = slow.member.kilobytes("VmHWM");
-    let behind = (ledger.accepted().len() + FEW + MANY).saturating_sub(waiting);
+    let behind = (ledger.accepted().len() + FEW + MANY).saturating_sub(decided);
     crate::line(&format!(
         "  most memory of an agent: {quick_peak} kB with {FEW} scans and a quick log, {slow_peak} kB with {MANY} and a slow one; \
          {behind} were behind when all were spooled"

@@ -92,7 +92,7 @@ async fn owns(matcher: &Member) {
 /// Beside one that stays, matchers join and leave every second; each third is killed instead of stopped.
 pub(crate) async fn rebalance_storm(place: &Place) -> Verdict {
     let mut site = Site::new(place).await;
-    let (client, _base) = site.base(&["merger", "matcher"]).await;
+    let (client, base) = site.base(&["merger", "matcher"]).await;
     let ledger = Ledger::default();
     let traffic = Traffic::start(&site, &[client], &ledger, Load::STEADY);
     let mut guests = std::collections::VecDeque::new();
@@ -114,8 +114,13 @@ pub(crate) async fn rebalance_storm(place: &Place) -> Verdict {
         left.unwrap();
     }
     drop(guests);
+    let moved = base.last().unwrap().metric("ridgeline_rebalances_total", "revoked").await;
     traffic.stop().await;
-    site.judge(&ledger).await
+    let mut verdict = site.judge(&ledger).await;
+    if moved < 3.0 {
+        verdict.fault("no storm: the matcher that stayed gave partitions away too seldom", moved.to_string());
+    }
+    verdict
 }
 
 /// Workers whose clocks are right, ten minutes early and ten minutes late decide the same about the same requests, also about what

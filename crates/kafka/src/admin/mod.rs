@@ -26,6 +26,8 @@ pub struct Desired {
     pub writers: Vec<String>,
     /// Principals that read it.
     pub readers: Vec<Reader>,
+    /// Principals that only look whether it is as it should be: every role does so for all topics when it starts.
+    pub watchers: Vec<String>,
 }
 
 /// Who reads a topic.
@@ -87,6 +89,8 @@ pub enum Change {
     },
     /// A rule is missing and will be made.
     Allow(Rule),
+    /// A rule of the cluster forbids what is wanted, and is stronger than any that allows it. Left to whoever made it.
+    Forbidden(Rule),
     /// The cluster checks no access rules, so none can be made.
     NoAuthorizer,
 }
@@ -100,6 +104,7 @@ impl Change {
             Self::RefusePartitions { .. }
             | Self::RefuseCleanup { .. }
             | Self::ReplicationDiffers { .. }
+            | Self::Forbidden(_)
             | Self::NoAuthorizer => false,
         }
     }
@@ -131,6 +136,9 @@ impl fmt::Display for Change {
                 write!(f, "differs {topic}: {have} copies and not {want}; use kafka-reassign-partitions")
             }
             Self::Allow(rule) => write!(f, "allow {rule}"),
+            Self::Forbidden(rule) => {
+                write!(f, "refuse {rule}: a rule of the cluster denies it; `kafka-acls --remove` takes it away")
+            }
             Self::NoAuthorizer => f.write_str(
                 "differs: principals are named, but the cluster checks no access rules (it has no authorizer)",
             ),
@@ -190,6 +198,7 @@ impl Kafka {
                 None => plan.changes.push(Change::NoAuthorizer),
                 Some(granted) => {
                     plan.changes.extend(rules::missing(&wanted, &granted).into_iter().map(Change::Allow));
+                    plan.changes.extend(rules::forbidden(&wanted, &granted).into_iter().map(Change::Forbidden));
                     plan.strangers = rules::strangers(&wanted, &granted);
                 }
             }

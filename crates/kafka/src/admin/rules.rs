@@ -92,13 +92,21 @@ impl Granted {
         self.is_topic == resource.is_topic() && named
     }
 
-    fn allows(&self, rule: &Rule) -> bool {
+    fn concerns(&self, rule: &Rule) -> bool {
         let anybody = self.principal == "User:*";
-        self.is_allowed
-            && self.host == "*"
-            && (anybody || self.principal == rule.principal)
+        (anybody || self.principal == rule.principal)
             && (self.operation == ALL || self.operation == rule.operation.code())
             && self.is_about(&rule.resource)
+    }
+
+    /// From everywhere: a rule for one host is not enough.
+    fn allows(&self, rule: &Rule) -> bool {
+        self.is_allowed && self.host == "*" && self.concerns(rule)
+    }
+
+    /// From somewhere.
+    fn denies(&self, rule: &Rule) -> bool {
+        !self.is_allowed && self.concerns(rule)
     }
 }
 
@@ -112,8 +120,11 @@ pub(super) fn wanted(client_id: &str, desired: &[Desired]) -> BTreeSet<Rule> {
             operation: *operation,
         }));
     };
-    for Desired { spec, writers, readers } in desired {
+    for Desired { spec, writers, readers, watchers } in desired {
         let topic = Resource::Topic(spec.name.as_str().to_owned());
+        for watcher in watchers {
+            allow(&topic, watcher, &[Operation::Describe, Operation::DescribeConfigs]);
+        }
         for writer in writers {
             allow(&topic, writer, &[Operation::Write, Operation::Describe, Operation::DescribeConfigs]);
         }
@@ -129,6 +140,11 @@ pub(super) fn wanted(client_id: &str, desired: &[Desired]) -> BTreeSet<Rule> {
 /// The rules that are missing.
 pub(super) fn missing(wanted: &BTreeSet<Rule>, granted: &[Granted]) -> Vec<Rule> {
     wanted.iter().filter(|rule| !granted.iter().any(|granted| granted.allows(rule))).cloned().collect()
+}
+
+/// The rules that another one denies.
+pub(super) fn forbidden(wanted: &BTreeSet<Rule>, granted: &[Granted]) -> Vec<Rule> {
+    wanted.iter().filter(|rule| granted.iter().any(|granted| granted.denies(rule))).cloned().collect()
 }
 
 /// Who may read or write one of these topics though the table does not say so, in words.
@@ -170,6 +186,7 @@ mod tests {
             spec,
             writers: vec!["User:CN=agent".into()],
             readers: vec![reader("User:matcher", Some("matcher")), reader("User:gateway", None)],
+            watchers: vec!["User:merger".into(), "User:matcher".into()],
         }
     }
 
@@ -200,6 +217,8 @@ mod tests {
                 "User:matcher to Read topic scans",
                 "User:matcher to Describe topic scans",
                 "User:matcher to DescribeConfigs topic scans",
+                "User:merger to Describe topic scans",
+                "User:merger to DescribeConfigs topic scans",
                 "User:matcher to Read group matcher",
                 "User:gateway to Read group ridgeline.tail",
             ]
@@ -214,12 +233,26 @@ mod tests {
         let writes = Operation::Write.code();
         assert_eq!(missing(granted("scans", "User:CN=agent", writes)), count - 1);
         assert_eq!(missing(granted("scans", "User:CN=agent", ALL)), count - 3);
-        assert_eq!(missing(granted("*", "User:*", ALL)), count - 9);
+        assert_eq!(missing(granted("*", "User:*", ALL)), count - 11);
         assert_eq!(missing(Granted { is_prefix: true, ..granted("sc", "User:CN=agent", writes) }), count - 1);
         assert_eq!(missing(Granted { is_prefix: true, ..granted("sd", "User:CN=agent", writes) }), count);
         assert_eq!(missing(Granted { is_allowed: false, ..granted("scans", "User:CN=agent", writes) }), count);
         assert_eq!(missing(Granted { host: "10.0.0.1".into(), ..granted("scans", "User:CN=agent", writes) }), count);
         assert_eq!(missing(Granted { is_topic: false, ..granted("scans", "User:CN=agent", writes) }), count);
+    }
+
+    #[test]
+    fn what_another_rule_denies_is_named() {
+        let wanted = wanted("ridgeline", &[desired()]);
+        let denies =
+            |principal: &str, operation| Granted { is_allowed: false, ..granted("scans", principal, operation) };
+        let forbidden =
+            |granted: Granted| forbidden(&wanted, &[granted]).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(forbidden(denies("User:matcher", Operation::Read.code())), ["User:matcher to Read topic scans"]);
+        assert_eq!(forbidden(denies("User:*", Operation::Write.code())), ["User:CN=agent to Write topic scans"]);
+        let elsewhere = Granted { host: "10.0.0.1".into(), ..denies("User:CN=agent", ALL) };
+        assert_eq!(forbidden(elsewhere).len(), 3);
+        assert!(forbidden(granted("scans", "User:matcher", ALL)).is_empty());
     }
 
     #[test]

@@ -2,13 +2,20 @@
 //!
 //! One connection, one request at a time, in the oldest versions that brokers from 2.0 to 4 have in common: all fields at fixed places.
 //! Sources: Kafka's protocol guide; RFC 5802 and 7677 for SCRAM.
+#![deny(clippy::indexing_slicing)]
 
 mod codec;
 mod scram;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{Ssl, SslConnector, SslMethod};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use ridgeline_domain::Sensitive;
 use ridgeline_ports::LogError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -33,8 +40,13 @@ const SASL_AUTHENTICATE: (i16, i16) = (36, 0);
 /// No rules are checked by this cluster.
 const SECURITY_DISABLED: i16 = 54;
 const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+const ANY: i8 = 1;
 const TOPIC: i8 = 2;
 const GROUP: i8 = 3;
+/// A pattern of names that is one name.
+const LITERAL: i8 = 3;
+const PREFIXED: i8 = 4;
+const ALLOW: i8 = 3;
 
 trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
@@ -65,6 +77,7 @@ impl Broker {
 
     async fn open(config: &KafkaConfig, address: &str) -> Result<Self, LogError> {
         let (host, _) = address.rsplit_once(':').ok_or_else(|| away(&format!("{address:?} is not host:port")))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
         let named = |error: &dyn std::fmt::Display| away(&format!("{address}: {error}"));
         let stream = TcpStream::connect(address).await.map_err(|error| named(&error))?;
         let (tls, sasl) = match &config.security {
@@ -75,7 +88,7 @@ impl Broker {
         };
         let line: Box<dyn Line> = match tls {
             None => Box::new(stream),
-            Some(tls) => Box::new(encrypted(stream, tls, host).await.map_err(|error| named(&error))?),
+            Some(tls) => Box::new(encrypted(stream, config, tls, host).await.map_err(|error| named(&error))?),
         };
         let mut broker = Self { line, client_id: config.client_id.clone(), requests: 0 };
         if let Some(sasl) = sasl {
@@ -91,9 +104,8 @@ impl Broker {
     pub(crate) async fn granted(&mut self) -> Result<Option<Vec<Granted>>, LogError> {
         let mut all = Vec::new();
         for kind in [TOPIC, GROUP] {
-            let any = 1;
             let mut filter = Writer::default();
-            filter.i8(kind).absent().i8(any).absent().absent().i8(any).i8(any);
+            filter.i8(kind).absent().i8(ANY).absent().absent().i8(ANY).i8(ANY);
             let answer = self.ask(DESCRIBE_ACLS, filter).await?;
             match granted(&answer)? {
                 Some(some) => all.extend(some),
@@ -108,13 +120,12 @@ impl Broker {
     /// # Errors
     /// When the broker refuses one, or goes away. Others may have been made.
     pub(crate) async fn allow(&mut self, rules: &[Rule]) -> Result<(), LogError> {
-        let (literal, allow) = (3, 3);
         let mut list = Writer::default();
         list.count(rules.len());
         for rule in rules {
             let kind = if rule.resource.is_topic() { TOPIC } else { GROUP };
-            list.i8(kind).text(rule.resource.name()).i8(literal).text(&rule.principal).text("*");
-            list.i8(rule.operation.code()).i8(allow);
+            list.i8(kind).text(rule.resource.name()).i8(LITERAL).text(&rule.principal).text("*");
+            list.i8(rule.operation.code()).i8(ALLOW);
         }
         let answer = self.ask(CREATE_ACLS, list).await?;
         let mut answer = Reader::new(&answer);
@@ -134,8 +145,8 @@ impl Broker {
             return Err(away(&format!("the broker does not take {}", sasl.mechanism.name())));
         }
         if sasl.mechanism == Mechanism::Plain {
-            let token = format!("\0{}\0{}", sasl.username, sasl.password.expose());
-            return self.token(token.as_bytes()).await.map(drop);
+            let token = Sensitive::new(format!("\0{}\0{}", sasl.username, sasl.password.expose()));
+            return self.token(token.expose().as_bytes()).await.map(drop);
         }
         let mut scram = Scram::new(sasl).map_err(|error| away(&error))?;
         let first = self.token(scram.first().as_bytes()).await?;
@@ -181,22 +192,43 @@ impl Broker {
     }
 }
 
-async fn encrypted(stream: TcpStream, tls: &Tls, host: &str) -> Result<SslStream<TcpStream>, String> {
-    let prepared = || -> Result<openssl::ssl::Ssl, openssl::error::ErrorStack> {
-        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-        if let Some(file) = &tls.ca_file {
-            builder.set_ca_file(file)?;
-        }
-        if let Some(client) = &tls.client {
-            builder.set_certificate_chain_file(&client.certificate_file)?;
-            builder.set_private_key_file(&client.key_file, SslFiletype::PEM)?;
-        }
-        builder.build().configure()?.into_ssl(host)
-    };
-    let ssl = prepared().map_err(|error| format!("TLS cannot be set up: {error}"))?;
+async fn encrypted(
+    stream: TcpStream,
+    config: &KafkaConfig,
+    tls: &Tls,
+    host: &str,
+) -> Result<SslStream<TcpStream>, String> {
+    let ssl = prepared(config, tls, host).map_err(|error| format!("TLS cannot be set up: {error}"))?;
     let mut stream = SslStream::new(ssl, stream).map_err(|error| error.to_string())?;
     std::pin::Pin::new(&mut stream).connect().await.map_err(|error| format!("TLS: {error}"))?;
     Ok(stream)
+}
+
+/// As the client library is set up, by its own options too.
+fn prepared(config: &KafkaConfig, tls: &Tls, host: &str) -> Result<Ssl, String> {
+    let told = |error: ErrorStack| error.to_string();
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let option = |name: &str| config.option(name).map(PathBuf::from);
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(told)?;
+    if let Some(file) = tls.ca_file.clone().or_else(|| option("ssl.ca.location")) {
+        // The builder begins with the system's authorities; a new store has none.
+        let mut store = X509StoreBuilder::new().map_err(told)?;
+        for authority in X509::stack_from_pem(&read(&file)?).map_err(told)? {
+            store.add_cert(authority).map_err(told)?;
+        }
+        builder.set_cert_store(store.build());
+    }
+    let own = tls.client.as_ref();
+    let certificate = own.map(|own| own.certificate_file.clone()).or_else(|| option("ssl.certificate.location"));
+    let key = own.map(|own| own.key_file.clone()).or_else(|| option("ssl.key.location"));
+    if let (Some(certificate), Some(key)) = (certificate, key) {
+        let password = config.option("ssl.key.password").unwrap_or_default();
+        let pem = Sensitive::new(read(&key)?);
+        let key = PKey::private_key_from_pem_passphrase(pem.expose(), password.as_bytes()).map_err(told)?;
+        builder.set_certificate_chain_file(&certificate).map_err(told)?;
+        builder.set_private_key(&key).map_err(told)?;
+    }
+    builder.build().configure().and_then(|configured| configured.into_ssl(host)).map_err(told)
 }
 
 fn granted(answer: &[u8]) -> Result<Option<Vec<Granted>>, LogError> {
@@ -216,11 +248,11 @@ fn granted(answer: &[u8]) -> Result<Option<Vec<Granted>>, LogError> {
             all.push(Granted {
                 is_topic: kind == TOPIC,
                 name: name.clone(),
-                is_prefix: pattern == 4,
+                is_prefix: pattern == PREFIXED,
                 principal,
                 host,
                 operation,
-                is_allowed: permission == 3,
+                is_allowed: permission == ALLOW,
             });
         }
     }
@@ -245,6 +277,7 @@ fn away(text: &str) -> LogError {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "the lengths are the test's own")]
 mod tests {
     use super::*;
 
