@@ -49,7 +49,8 @@ fn refuse_keys(directives: &str) -> anyhow::Result<()> {
     let traces = |directive: &str| {
         let (target, level) = directive.trim().split_once('=').unwrap_or((directive.trim(), ""));
         // Without a level a target is shown whole.
-        target.starts_with("scylla") && (level.is_empty() || level.parse() == Ok(LevelFilter::TRACE))
+        target.starts_with("scylla")
+            && (level.is_empty() || level.parse().is_ok_and(|level: LevelFilter| level == LevelFilter::TRACE))
     };
     if directives.split(',').any(traces) {
         bail!("log level {directives:?}: the driver's traces show keys of rows; scylla=debug is the most it may tell");
