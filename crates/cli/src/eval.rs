@@ -1,12 +1,16 @@
-//! `ridgeline eval`: scores and CPU times of the engine on a set of images.
+//! `ridgeline eval`: scores, error rates and CPU times of the engine on sets of images.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use ridgeline_evaluation::{Rates, Run, ScoreSet, interval};
 use ridgeline_fingerprint::eval::{
-    EXTRACT_HEADER, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, extract_all, extract_csv, score_all, scores_csv,
-    speed, speed_csv,
+    EXTRACT_HEADER, ExtractRow, Pairs, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow, extract_all,
+    extract_csv, scores_csv, speed, speed_csv,
 };
 use ridgeline_fingerprint::{Limits, decode, normalise};
 use rustix::time::{ClockId, clock_gettime};
@@ -16,17 +20,54 @@ use crate::{output, work};
 
 /// CPU time for which comparisons are repeated, nanoseconds.
 const SPEED_NS: u64 = 3_000_000_000;
+/// Draws of fingers behind an interval.
+const RESAMPLINGS: u32 = 1_000;
+/// Seed of the draws, so that equal scores show equal intervals.
+const SEED: u64 = 1;
+const FILES: [&str; 3] = ["ours.scores.csv", "ours.extract.csv", "ours.speed.csv"];
 
-/// Writes the three files.
+/// A set: its name and its images.
+type Set = (String, Vec<(SampleId, PathBuf)>);
+
+/// Writes the three files and says the rates.
 ///
 /// # Errors
-/// If there are no images of that form, one cannot be read, or the folder cannot be written.
+/// If there are no images of that form, one cannot be read, or the folder cannot be written or holds a run.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
-    if args.set.is_empty() || args.set.contains([',', '"', '\n', '\r']) {
-        bail!("the name of a set stands in CSV files: no commas, quotes or line ends");
+    let sets = sets(args)?;
+    if let Some(name) = FILES.iter().find(|name| args.out.join(name).exists()) {
+        bail!("{} holds a run already ({name}): name another folder", args.out.display());
     }
-    let files = images(&args.scans)?;
-    let bar = work::bar(files.len() as u64, "extracting");
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let [mut scores, mut extracts, mut speeds] = [SCORES_HEADER, EXTRACT_HEADER, SPEED_HEADER].map(str::to_owned);
+    for (name, files) in &sets {
+        let rows = extracted(args, name, files)?;
+        let pairs = compared(args, name, &rows)?;
+        let speed = speed(&rows, SPEED_NS, &mut thread_cpu_ns);
+        scores.push_str(&scores_csv(name, &pairs));
+        extracts.push_str(&extract_csv(name, &rows));
+        speeds.push_str(&speed.as_ref().map_or_else(String::new, |speed| speed_csv(name, speed)));
+        let failed = rows.iter().filter(|row| row.template.is_none()).count();
+        let mut times: Vec<f64> = rows.iter().map(|row| row.cpu_ms).collect();
+        times.sort_by(f64::total_cmp);
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        let rate = speed.map_or(0.0, |speed| speed.matches_per_cpu_s);
+        output::line(&format!(
+            "{name}: {} images ({failed} without a template), {} pairs, {median:.1} ms to extract, \
+             {rate:.0} comparisons per CPU second",
+            rows.len(),
+            pairs.len(),
+        ));
+    }
+    for (name, text) in FILES.iter().zip([&scores, &extracts, &speeds]) {
+        write(&args.out.join(name), text)?;
+    }
+    say_rates(&Run::read(&scores).context("the scores as written")?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn extracted(args: &EvalArgs, set: &str, files: &[(SampleId, PathBuf)]) -> anyhow::Result<Vec<ExtractRow>> {
+    let bar = work::bar(files.len() as u64, &format!("{set}: extracting"));
     let rows = work::parallel(work::threads(args.threads), files.len(), |index| {
         let (id, path) = files.get(index).context("an image")?;
         // As in the pipeline, so that the figures are those of the product.
@@ -36,24 +77,89 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         row.into_iter().next().context("a row")
     })?;
     bar.finish_and_clear();
-    let failed = rows.iter().filter(|row| row.template.is_none()).count();
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    let scores = score_all(&rows);
-    write(args, "extract", EXTRACT_HEADER, &extract_csv(&args.set, &rows))?;
-    write(args, "scores", SCORES_HEADER, &scores_csv(&args.set, &scores))?;
-    let speed = speed(&rows, SPEED_NS, &mut thread_cpu_ns);
-    write(args, "speed", SPEED_HEADER, &speed.as_ref().map_or_else(String::new, |s| speed_csv(&args.set, s)))?;
-    let mut times: Vec<f64> = rows.iter().map(|row| row.cpu_ms).collect();
-    times.sort_by(f64::total_cmp);
-    let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    let rate = speed.map_or(0.0, |speed| speed.matches_per_cpu_s);
-    output::line(&format!(
-        "{}: {} images ({failed} without a template), {} pairs, {median:.1} ms to extract, {rate:.0} comparisons per CPU second",
-        args.set,
-        rows.len(),
-        scores.len(),
-    ));
-    Ok(ExitCode::SUCCESS)
+    Ok(rows)
+}
+
+fn compared(args: &EvalArgs, set: &str, rows: &[ExtractRow]) -> anyhow::Result<Vec<ScoreRow>> {
+    let bar = work::bar(rows.len() as u64, &format!("{set}: comparing"));
+    let pairs = Pairs::new(rows);
+    let scores = work::parallel(work::threads(args.threads), rows.len(), |index| {
+        let scores = pairs.of(index);
+        bar.inc(1);
+        Ok(scores)
+    })?;
+    bar.finish_and_clear();
+    Ok(scores.into_iter().flatten().collect())
+}
+
+fn say_rates(run: &Run) {
+    let eer: fn(&Rates) -> Option<f64> = |rates| Some(rates.eer());
+    let fmr1000: fn(&Rates) -> Option<f64> = |rates| rates.fnmr_at(1e-3);
+    let row = |name: &str, sets: &[&ScoreSet]| {
+        let figure = |of: fn(&Rates) -> Option<f64>| {
+            let values: Option<Vec<f64>> = sets.iter().map(|set| set.rates().and_then(|rates| of(&rates))).collect();
+            let Some(values) = values else { return "-".to_owned() };
+            let mean = 100.0 * values.iter().sum::<f64>() / values.len().max(1) as f64;
+            match interval(sets, RESAMPLINGS, SEED, of) {
+                Some(found) => format!("{mean:.2} % ({:.2} to {:.2})", 100.0 * found.low, 100.0 * found.high),
+                None => format!("{mean:.2} %"),
+            }
+        };
+        output::line(&format!("{name}: EER {}, FMR1000 {}", figure(eer), figure(fmr1000)));
+    };
+    for set in &run.sets {
+        if set.rates().is_some() {
+            row(&set.name, &[set]);
+        } else {
+            output::line(&format!("{}: no rates, for they need genuine and impostor pairs", set.name));
+        }
+    }
+    if run.sets.len() > 1 && run.sets.iter().all(|set| set.rates().is_some()) {
+        row("mean over sets", &run.sets.iter().collect::<Vec<_>>());
+    }
+}
+
+/// The sets that are asked for, by name.
+fn sets(args: &EvalArgs) -> anyhow::Result<Vec<Set>> {
+    let folders = folders(&args.scans)?;
+    let chosen: Vec<Set> = match (images(&args.scans), args.set.as_slice()) {
+        (Ok(files), [name]) => vec![(name.clone(), files)],
+        (Ok(files), []) => vec![(file_name(&args.scans)?, files)],
+        (Ok(_), _) => bail!("{} holds images itself: that is one set, with one name", args.scans.display()),
+        (Err(error), _) if folders.is_empty() => return Err(error),
+        (Err(_), []) => {
+            folders.iter().map(|path| Ok((file_name(path)?, images(path)?))).collect::<anyhow::Result<_>>()?
+        }
+        (Err(_), names) => names
+            .iter()
+            .map(|name| Ok((name.clone(), images(&args.scans.join(name))?)))
+            .collect::<anyhow::Result<_>>()?,
+    };
+    let mut names: Vec<&str> = chosen.iter().map(|(name, _)| name.as_str()).collect();
+    if names.iter().any(|name| name.is_empty() || name.contains([',', '"', '\n', '\r'])) {
+        bail!("the name of a set stands in CSV files: no commas, quotes or line ends");
+    }
+    names.sort_unstable();
+    if let Some([name, _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+        bail!("the set {name} is named twice");
+    }
+    Ok(chosen)
+}
+
+fn file_name(path: &Path) -> anyhow::Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).with_context(|| format!("{} gives the set no name: add --set", path.display()))
+}
+
+fn folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", path.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).with_context(context)? {
+        found.push(entry.with_context(context)?.path());
+    }
+    found.retain(|path| path.is_dir());
+    found.sort();
+    Ok(found)
 }
 
 /// The images of a folder by finger and impression. Files of another form are left out.
@@ -89,9 +195,11 @@ fn thread_cpu_ns() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-fn write(args: &EvalArgs, what: &str, header: &str, rows: &str) -> anyhow::Result<()> {
-    let path = args.out.join(format!("ours.{what}.csv"));
-    std::fs::write(&path, format!("{header}{rows}")).with_context(|| format!("cannot write {}", path.display()))
+/// Writes a new file that only its owner reads: figures tell fingers apart, even without their images.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(context)?;
+    file.write_all(text.as_bytes()).with_context(context)
 }
 
 #[cfg(test)]
@@ -121,27 +229,61 @@ mod tests {
         assert!(sum > 0);
     }
 
-    #[test]
-    fn three_files_are_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let scans = dir.path().join("scans");
-        std::fs::create_dir(&scans).unwrap();
-        let finger = ridgeline_synth::finger(ridgeline_synth::Seed(1), 0);
-        for number in 0..2 {
-            let image = finger.impression(number, &ridgeline_synth::ImpressionOptions::default());
-            std::fs::write(scans.join(format!("1_{}.png", number + 1)), crate::synth::png(&image).unwrap()).unwrap();
+    fn args(root: &Path, set: &[&str]) -> EvalArgs {
+        let set = set.iter().map(|name| (*name).to_owned()).collect();
+        let (scans, out) = (root.join("scans"), root.join("out"));
+        EvalArgs { scans, dpi: None, set, out, passes: 1, threads: Some(2) }
+    }
+
+    fn lines(args: &EvalArgs, name: &str) -> usize {
+        std::fs::read_to_string(args.out.join(name)).unwrap().lines().count()
+    }
+
+    fn draw(folder: &Path, fingers: u32) {
+        std::fs::create_dir_all(folder).unwrap();
+        for number in 0..fingers {
+            let finger = ridgeline_synth::finger(ridgeline_synth::Seed(1), number);
+            for impression in 0..2 {
+                let image = finger.impression(impression, &ridgeline_synth::ImpressionOptions::default());
+                let name = format!("{}_{}.png", number + 1, impression + 1);
+                std::fs::write(folder.join(name), crate::synth::png(&image).unwrap()).unwrap();
+            }
         }
-        let args = EvalArgs {
-            scans,
-            dpi: None,
-            set: "tiny".to_owned(),
-            out: dir.path().join("out"),
-            passes: 1,
-            threads: Some(1),
-        };
+    }
+
+    #[test]
+    fn files_of_one_finger_are_written_once_and_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let args = args(dir.path(), &["tiny"]);
+        draw(&args.scans, 1);
         run(&args).unwrap();
-        let lines = |name: &str| std::fs::read_to_string(args.out.join(name)).unwrap().lines().count();
-        assert_eq!((lines("ours.scores.csv"), lines("ours.extract.csv")), (2, 3));
-        assert!(lines("ours.speed.csv") >= 1);
+        assert_eq!((lines(&args, "ours.scores.csv"), lines(&args, "ours.extract.csv")), (2, 3));
+        assert!(lines(&args, "ours.speed.csv") >= 1);
+        for name in FILES {
+            assert_eq!(args.out.join(name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert!(run(&args).unwrap_err().to_string().contains("holds a run already"));
+    }
+
+    #[test]
+    fn folders_are_sets_and_may_be_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = args(dir.path(), &[]);
+        draw(&all.scans.join("a"), 1);
+        draw(&all.scans.join("b"), 2);
+        let names = |set: &[&str]| {
+            sets(&args(dir.path(), set)).map(|sets| sets.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap(), ["a", "b"]);
+        assert_eq!(names(&["b"]).unwrap(), ["b"]);
+        assert!(names(&["c"]).is_err());
+        assert!(names(&["b", "b"]).unwrap_err().to_string().contains("twice"));
+        run(&all).unwrap();
+        assert_eq!((lines(&all, "ours.scores.csv"), lines(&all, "ours.extract.csv")), (1 + 1 + 6, 1 + 2 + 4));
+        std::fs::write(all.scans.join("1_1.png"), "no image").unwrap();
+        assert!(names(&["a", "b"]).unwrap_err().to_string().contains("one set"));
+        let broken = run(&EvalArgs { out: dir.path().join("other"), ..all }).unwrap_err();
+        assert!(broken.to_string().contains("1_1.png"));
     }
 }

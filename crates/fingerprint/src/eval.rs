@@ -88,22 +88,38 @@ pub fn extract_all(samples: &[Sample], passes: usize, cpu_ns: CpuTime<'_>) -> Ve
     samples.iter().map(one).collect()
 }
 
-/// Scores of all unordered pairs, the earlier row as the probe.
-pub fn score_all(rows: &[ExtractRow]) -> Vec<ScoreRow> {
-    let candidates: Vec<Option<Candidate>> = rows.iter().map(|row| row.template.as_ref().map(Candidate::new)).collect();
-    let mut matcher = Matcher::new();
-    let mut out = Vec::with_capacity(rows.len() * rows.len() / 2);
-    for (index, row) in rows.iter().enumerate() {
+/// The rows of a set, ready to be compared; threads share it.
+pub struct Pairs<'a> {
+    rows: &'a [ExtractRow],
+    candidates: Vec<Option<Candidate>>,
+}
+
+impl<'a> Pairs<'a> {
+    /// Prepares every template once.
+    pub fn new(rows: &'a [ExtractRow]) -> Self {
+        Self { rows, candidates: rows.iter().map(|row| row.template.as_ref().map(Candidate::new)).collect() }
+    }
+
+    /// Scores of one row as the probe against all later ones; none past the end.
+    pub fn of(&self, index: usize) -> Vec<ScoreRow> {
+        let Some(row) = self.rows.get(index) else { return Vec::new() };
         let probe = row.template.as_ref().map(Probe::new);
-        for (other, candidate) in rows.iter().zip(&candidates).skip(index + 1) {
+        let mut matcher = Matcher::new();
+        let score = |(other, candidate): (&ExtractRow, &Option<Candidate>)| {
             let score = match (&probe, candidate) {
                 (Some(probe), Some(candidate)) => matcher.compare(probe, candidate).value(),
                 _ => 0.0,
             };
-            out.push(ScoreRow { a: row.id, b: other.id, score });
-        }
+            ScoreRow { a: row.id, b: other.id, score }
+        };
+        self.rows.iter().zip(&self.candidates).skip(index + 1).map(score).collect()
     }
-    out
+}
+
+/// Scores of all unordered pairs, the earlier row as the probe.
+pub fn score_all(rows: &[ExtractRow]) -> Vec<ScoreRow> {
+    let pairs = Pairs::new(rows);
+    (0..rows.len()).flat_map(|index| pairs.of(index)).collect()
 }
 
 /// Compares every probe with every template of other fingers, again and again for at least

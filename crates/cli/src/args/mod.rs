@@ -214,16 +214,16 @@ pub(crate) struct SynthArgs {
 /// Options of `eval`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct EvalArgs {
-    /// Images named `<finger>_<impression>.<ext>`
+    /// Images named `<finger>_<impression>.<ext>`, or a folder of such images for each set
     #[arg(long, value_name = "DIR")]
     pub(crate) scans: PathBuf,
     /// Resolution of images that do not carry it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
     pub(crate) dpi: Option<u16>,
-    /// Name of the set in the CSV files
+    /// Folders to take as sets [default: all]; for images without folders, the name of their set
     #[arg(long, value_name = "NAME")]
-    pub(crate) set: String,
-    /// Where to write ours.scores.csv, ours.extract.csv and ours.speed.csv
+    pub(crate) set: Vec<String>,
+    /// Where to write ours.scores.csv, ours.extract.csv and ours.speed.csv; files of an earlier run are not replaced
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Extractions of each image; the median CPU time counts
