@@ -15,7 +15,6 @@ mod decode;
 pub mod eval;
 mod extract;
 mod field;
-/// Finger minutiae records of other systems.
 pub mod formats;
 mod frequency;
 mod gabor;
