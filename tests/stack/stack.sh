@@ -65,6 +65,7 @@ kill_it() {
     sleep 0.02
   done
   rm -f "$dir/pid"
+  clear_elsewhere
 }
 
 status_it() {
@@ -270,12 +271,44 @@ listener.name.sasl_ssl.plain.sasl.jaas.config=$plain required username="broker" 
 P
 }
 
+# The folder of Cassandra's files. It asks the mounts for their size and does not start where it finds none, as in a chroot whose
+# root is no mount; they go to memory then, and the file `elsewhere` says where.
+files() {
+  local shared place
+  if ! command -v findmnt >/dev/null || findmnt -n -T "$dir" >/dev/null; then
+    echo "$dir"
+    return
+  fi
+  if [ ! -f "$dir/elsewhere" ]; then
+    shared=/dev/shm/ridgeline-stack-$(id -u)
+    (umask 077 && mkdir -p "$shared")
+    # What was left there by folders that are gone.
+    for place in "$shared"/*/; do
+      [ ! -f "$place/home" ] || [ -f "$(cat "$place/home")/elsewhere" ] || rm -rf "$place"
+    done
+    place=$(mktemp -d "$shared/XXXXXX")
+    echo "$dir" >"$place/home"
+    echo "$place" >"$dir/elsewhere"
+    echo "stack: no mount is known for $dir: its files are in $place" >&2
+  fi
+  cat "$dir/elsewhere"
+}
+
+# A service that is not meant to last leaves nothing in memory.
+clear_elsewhere() {
+  if [ -f "$dir/elsewhere" ] && [ ! -f "$dir/lasting" ]; then
+    rm -rf "$(cat "$dir/elsewhere")"
+    rm "$dir/elsewhere"
+  fi
+}
+
 start_cassandra() {
-  local lib port storage
+  local lib port storage files
+  files=$(files)
   lib=$(jars cassandra)
   port=$(port cql "${PORT:-}")
   storage=$(port storage)
-  cassandra_yaml "$port" "$storage" >"$dir/cassandra.yaml"
+  cassandra_yaml "$port" "$storage" "$files" >"$dir/cassandra.yaml"
   if [ "$1" = cassandra-tls ]; then
     certificates
     # The superuser that Cassandra makes.
@@ -294,11 +327,11 @@ Y
   fi
   echo "127.0.0.1:$port" >"$dir/address"
   local forgetful=true
-  [ -z "${LASTING:-}" ] || forgetful=false
+  [ -z "${LASTING:-}" ] || { forgetful=false && : >"$dir/lasting"; }
   run "Starting listening for CQL clients" "$java" @"$here/cassandra.jvm" -Xms256m -Xmx1024m \
     "-Dcassandra.unsafesystem=$forgetful" \
     "-javaagent:$(ls "$lib"/jamm-*.jar)" "-Dlogback.configurationFile=$here/logback.xml" \
-    "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dcassandra.storagedir=$dir" "-Dcassandra.logdir=$dir" \
+    "-Dcassandra.config=file://$dir/cassandra.yaml" "-Dcassandra.storagedir=$files" "-Dcassandra.logdir=$dir" \
     -cp "$lib/*" org.apache.cassandra.service.CassandraDaemon
 }
 
@@ -320,11 +353,11 @@ listen_address: 127.0.0.1
 storage_port: $2
 rpc_address: 127.0.0.1
 native_transport_port: $1
-data_file_directories: ["$dir/data"]
-commitlog_directory: $dir/commitlog
-saved_caches_directory: $dir/saved_caches
-hints_directory: $dir/hints
-cdc_raw_directory: $dir/cdc_raw
+data_file_directories: ["$3/data"]
+commitlog_directory: $3/commitlog
+saved_caches_directory: $3/saved_caches
+hints_directory: $3/hints
+cdc_raw_directory: $3/cdc_raw
 $log_sync
 commitlog_segment_size: 16MiB
 commitlog_total_space: 256MiB
