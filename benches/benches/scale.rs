@@ -38,7 +38,7 @@ async fn measure(stack: &Stack) -> Result<ExitCode> {
         let alone = [&first];
         let one = measured(&verifying, &alone).await?;
         let second = site.start("matcher", &format!("second-{run}"))?;
-        both_work(&verifying, &second).await?;
+        until_share(&verifying, &second, 0.375).await?;
         let two = measured(&verifying, &[&first, &second]).await?;
         let share = two.decided.last().copied().unwrap_or(0.0) / two.decided.iter().sum::<f64>();
         println!(
@@ -50,8 +50,9 @@ async fn measure(stack: &Stack) -> Result<ExitCode> {
         walls.push(two.wall / one.wall);
         shares.push(share);
         drop(second);
-        // Killed: the group goes on without it when its session is over.
-        only_one_works(&verifying, &first).await?;
+        // Killed: the group goes on without it when its session of 10 s is over, and until then its partitions wait with their records.
+        sleep(Duration::from_secs(11)).await;
+        until_share(&verifying, &first, 1.0).await?;
     }
     let [one, two] = rates.map(|rates| median(&rates));
     let mut table = Table::default();
@@ -82,30 +83,20 @@ async fn measured(verifying: &Arc<Verifying>, matchers: &[&Role]) -> Result<Meas
     Ok(Measured { per_cpu_second: calls / cpu, wall: calls / timed.per_second(), decided })
 }
 
-/// Works until the new matcher has about its half.
-async fn both_work(verifying: &Arc<Verifying>, second: &Role) -> Result<()> {
-    let until = Instant::now() + JOIN_MAX;
-    while Instant::now() < until {
-        let before = second.metric(DECISIONS)?;
-        verifying.time_images(96, IN_FLIGHT).await?;
-        if second.metric(DECISIONS)? - before >= 36.0 {
-            return Ok(());
-        }
-    }
-    bail!("the second matcher got no work in {JOIN_MAX:?}")
-}
+/// Decisions of a round of work that is done to see who does it.
+const ROUND: usize = 96;
 
-/// Works until the first matcher has everything again.
-async fn only_one_works(verifying: &Arc<Verifying>, first: &Role) -> Result<()> {
-    // The session of the member that went away must end, or its partitions wait with their records.
-    sleep(Duration::from_secs(11)).await;
+/// Works in rounds until the matcher decides this share of one.
+async fn until_share(verifying: &Arc<Verifying>, matcher: &Role, share: f64) -> Result<()> {
+    #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
+    let least = ROUND as f64 * share;
     let until = Instant::now() + JOIN_MAX;
     while Instant::now() < until {
-        let before = first.metric(DECISIONS)?;
-        verifying.time_images(96, IN_FLIGHT).await?;
-        if first.metric(DECISIONS)? - before >= 96.0 {
+        let before = matcher.metric(DECISIONS)?;
+        verifying.time_images(ROUND, IN_FLIGHT).await?;
+        if matcher.metric(DECISIONS)? - before >= least {
             return Ok(());
         }
     }
-    bail!("the partitions did not come back in {JOIN_MAX:?}")
+    bail!("a matcher did not come to {share} of the decisions in {JOIN_MAX:?}")
 }

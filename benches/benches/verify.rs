@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ridgeline_benches::verifying::images;
 use ridgeline_benches::{Service, time};
 use ridgeline_client::{Sample, Scan};
 use ridgeline_domain::Operation;
-use ridgeline_fingerprint::{Candidate, Classical, Extractor, GreyImage, Limits, Matcher, Probe, decode, encode_png};
+use ridgeline_fingerprint::{Candidate, Classical, Extractor, Limits, Matcher, Probe, decode};
 use ridgeline_runtime::CpuPool;
-use ridgeline_synth::{ImpressionOptions, Seed, finger};
 use ridgeline_workers::{run_gallery, run_matcher, run_merger};
 
-const FINGERS: u32 = 4;
 const IMPRESSIONS: u32 = 8;
 const ENROLLED: u32 = 2;
 const IN_FLIGHT: usize = 2;
@@ -26,7 +25,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let images = Arc::new(images()?);
+    let images = Arc::new(images(IMPRESSIONS)?);
     let service = Service::start().await?;
     let (platform, stop) = (service.platform.clone(), service.stop.clone());
     let (p, s) = (platform.clone(), stop.clone());
@@ -63,19 +62,6 @@ async fn run_merger_owned(platform: Arc<ridgeline_workers::Platform>, stop: toki
 }
 
 type Images = Vec<Vec<Vec<u8>>>;
-
-fn images() -> Result<Images> {
-    (0..FINGERS)
-        .map(|index| {
-            let finger = finger(Seed(42), index);
-            let png = |number| {
-                let image = finger.impression(number, &ImpressionOptions::default());
-                Ok(encode_png(&GreyImage::new(image.width, image.height, image.dpi, image.pixels)?))
-            };
-            (0..IMPRESSIONS).map(png).collect()
-        })
-        .collect()
-}
 
 fn pick(images: &Images, number: usize) -> (usize, &Vec<u8>) {
     let finger = number % images.len();

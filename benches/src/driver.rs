@@ -26,8 +26,10 @@ const SUBJECTS: usize = 192;
 pub enum Share {
     /// Two reads, one insert, one `IF NOT EXISTS`.
     Decision,
-    /// All that a verification by a sealed probe asks of the store: four reads, one insert, two `IF NOT EXISTS`.
+    /// All that a verification asks of the store: four reads, one insert, one `IF NOT EXISTS`.
     Whole,
+    /// All that one by a sealed probe asks: one more `IF NOT EXISTS`.
+    SealedProbe,
 }
 
 /// A session of its own, as the driver's documentation sets it up, and tables of its own.
@@ -82,9 +84,12 @@ impl Driver {
                 let row = this.session.execute_unpaged(&this.read, (subject,)).await?.into_rows_result()?;
                 std::hint::black_box(row.single_row::<(Vec<u8>,)>()?);
                 this.session.execute_unpaged(&this.answer, (&id, ANSWER)).await?;
-                if share == Share::Whole {
-                    // The mark of the used probe, the caller's key, and the answer once more for the caller.
+                if share == Share::SealedProbe {
+                    // The mark of the used probe.
                     this.session.execute_unpaged(&this.answer, (format!("p{id}"), REQUEST)).await?;
+                }
+                if share != Share::Decision {
+                    // The caller's key, and the answer once more for the caller.
                     this.session.execute_unpaged(&this.find, ("key",)).await?.into_rows_result()?;
                     this.session.execute_unpaged(&this.find, (&id,)).await?.into_rows_result()?;
                 }

@@ -1,7 +1,7 @@
-//! Verification by template: subjects that are enrolled, and probes that each may be used once.
+//! Verification by template: subjects that are enrolled, and probes from templates that were extracted once.
 //!
-//! A probe is what an extraction returns, sealed for a caller, single use and at most 60 s old. Here the service's own vault seals one
-//! for each call, from templates that were extracted once, so that nothing but the verification is measured.
+//! A caller sends a minutiae record, or the sealed probe that an extraction returned: single use and at most 60 s old. The latter is
+//! sealed here by the service's own vault, one for each call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ridgeline_client::{Client, Sample, Scan, SealedTemplate};
 use ridgeline_domain::{Operation, Outcome, SubjectId};
+use ridgeline_fingerprint::formats::{Record, RecordFormat};
 use ridgeline_fingerprint::{
     Candidate, Classical, Extractor, GreyImage, Limits, Matcher, Probe, Template, decode, encode_png,
 };
@@ -40,6 +41,17 @@ struct Finger {
     images: Vec<Vec<u8>>,
     enrolled: Vec<Vec<u8>>,
     probes: Vec<Vec<u8>>,
+    /// The probes as minutiae records.
+    records: Vec<Vec<u8>>,
+}
+
+/// What a caller verifies by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A record of ISO/IEC 19794-2.
+    Record,
+    /// A sealed probe.
+    SealedProbe,
 }
 
 impl Verifying {
@@ -49,12 +61,20 @@ impl Verifying {
     /// # Errors
     /// A subject that is not enrolled.
     pub async fn prepare(client: Arc<Client>, per_partition: usize) -> Result<Arc<Self>> {
-        let images = images()?;
+        let images = images(ENROLLED + PROBES)?;
         let finger = |all: &Vec<Vec<u8>>| {
-            let templates = all.iter().map(|png| Ok(extract(png)?.to_bytes())).collect::<Result<Vec<_>>>()?;
+            let templates = all.iter().map(|png| extract(png)).collect::<Result<Vec<_>>>()?;
             let (enrolled, probes) = templates.split_at(ENROLLED as usize);
             let images = all.iter().skip(ENROLLED as usize).cloned().collect();
-            Ok(Finger { images, enrolled: enrolled.to_vec(), probes: probes.to_vec() })
+            let records =
+                probes.iter().map(|probe| Ok(Record::of_template(RecordFormat::Iso2011, probe, 0)?.encode()?));
+            let bytes = |templates: &[Template]| templates.iter().map(Template::to_bytes).collect();
+            Ok(Finger {
+                images,
+                enrolled: bytes(enrolled),
+                probes: bytes(probes),
+                records: records.collect::<Result<_>>()?,
+            })
         };
         let fingers = images.iter().map(finger).collect::<Result<Vec<_>>>()?;
         let subjects = spread(per_partition)?;
@@ -78,11 +98,17 @@ impl Verifying {
     ///
     /// # Errors
     /// A request that fails or is not accepted.
-    pub async fn time(self: &Arc<Self>, vault: &Vault, calls: usize, in_flight: usize) -> Result<Timed> {
+    pub async fn time(self: &Arc<Self>, by: By, vault: &Vault, calls: usize, in_flight: usize) -> Result<Timed> {
         let (this, vault) = (self.clone(), vault.clone());
         time(calls, in_flight, move |number| {
             let (this, vault) = (this.clone(), vault.clone());
-            async move { this.verify(number, Sample::sealed(&this.probe(&vault, number)?)).await }
+            async move {
+                let sample = match by {
+                    By::Record => Sample::record("iso19794-2", this.record(number)),
+                    By::SealedProbe => Sample::sealed(&this.probe(&vault, number)?),
+                };
+                this.verify(number, sample).await
+            }
         })
         .await
     }
@@ -151,6 +177,10 @@ impl Verifying {
         pick(&self.finger(number).probes, number / self.subjects.len())
     }
 
+    fn record(&self, number: usize) -> &Vec<u8> {
+        pick(&self.finger(number).records, number / self.subjects.len())
+    }
+
     fn probe(&self, vault: &Vault, number: usize) -> Result<SealedTemplate> {
         Ok(SealedTemplate::from_base64(&STANDARD.encode(self.sealed_probe(vault, number)?)))
     }
@@ -199,7 +229,11 @@ fn extract(png: &[u8]) -> Result<Template> {
     Ok(Classical.extract(&decode(png, None, Some(500), &Limits::default())?)?.template)
 }
 
-fn images() -> Result<Vec<Vec<Vec<u8>>>> {
+/// PNG images of four synthetic fingers: for each, `impressions` of them at 500 dpi.
+///
+/// # Errors
+/// An image that cannot be encoded.
+pub fn images(impressions: u32) -> Result<Vec<Vec<Vec<u8>>>> {
     (0..FINGERS)
         .map(|index| {
             let finger = finger(Seed(42), index);
@@ -207,7 +241,7 @@ fn images() -> Result<Vec<Vec<Vec<u8>>>> {
                 let image = finger.impression(number, &ImpressionOptions::default());
                 Ok(encode_png(&GreyImage::new(image.width, image.height, image.dpi, image.pixels)?))
             };
-            (0..ENROLLED + PROBES).map(png).collect()
+            (0..impressions).map(png).collect()
         })
         .collect()
 }
