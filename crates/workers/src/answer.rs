@@ -3,7 +3,7 @@
 use metrics::{counter, histogram};
 use ridgeline_domain::{AgentId, DurationMs, Modality, Operation, ReaderId, RequestId, SubjectId, Timestamp};
 use ridgeline_flow::Judgement;
-use ridgeline_ports::{Cas, RowKey, TraceContext};
+use ridgeline_ports::{Cas, Row, RowKey, TraceContext};
 use ridgeline_runtime::{FailPoint, StepError, metric};
 use ridgeline_vault::{Aad, Purpose};
 use ridgeline_wire::message::{Audit, Coverage, Decision};
@@ -44,13 +44,15 @@ pub(crate) struct Enclosed {
 
 /// The stored answer, if the request has one. One whose acknowledgement was lost may be missed; storing another meets it.
 pub(crate) async fn find(platform: &Platform, id: RequestId) -> Result<Option<AnswerRow>, StepError> {
-    let row = platform.store.peek(table::ANSWERS, &RowKey::single(id.to_string())).await?;
-    row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()
+    opened(platform.store.peek(table::ANSWERS, &RowKey::single(id.to_string())).await?)
 }
 
 /// The stored answer, also one whose acknowledgement was lost.
 pub(crate) async fn find_decided(platform: &Platform, id: RequestId) -> Result<Option<AnswerRow>, StepError> {
-    let row = platform.store.get(table::ANSWERS, &RowKey::single(id.to_string())).await?;
+    opened(platform.store.get(table::ANSWERS, &RowKey::single(id.to_string())).await?)
+}
+
+fn opened(row: Option<Row>) -> Result<Option<AnswerRow>, StepError> {
     row.map(|row| decode(&row.value).map_err(wire_fault)).transpose()
 }
 

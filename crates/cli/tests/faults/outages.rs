@@ -73,6 +73,19 @@ fn without_listeners(command: std::process::Command) -> std::process::Command {
     bare
 }
 
+async fn decisions_go_on(site: &Site) {
+    let decided = site.watcher.decided();
+    within(Duration::from_secs(120), "decisions go on", async || site.watcher.decided() > decided + 50).await;
+}
+
+/// Callers must have heard of an outage, or there was none.
+fn told_so(verdict: &mut Verdict, refused: usize, ledger: &Ledger) {
+    if refused == 0 {
+        verdict.fault("no caller was told 503 during the outage", "");
+    }
+    crate::line(&format!("  {refused} callers were told 503, {} got no answer", ledger.broken()));
+}
+
 /// The broker is killed and comes back: agents spool, the gateway answers 503 or keeps what it promised, all is done after.
 pub(crate) async fn broker_away(place: &Place) -> Verdict {
     const SCANS: usize = 40;
@@ -92,8 +105,7 @@ pub(crate) async fn broker_away(place: &Place) -> Verdict {
     sleep(outage().saturating_sub(away.elapsed())).await;
     let refused = ledger.busy() - before;
     broker.restart();
-    let decided = site.watcher.decided();
-    within(Duration::from_secs(120), "decisions go on", async || site.watcher.decided() > decided + 50).await;
+    decisions_go_on(&site).await;
     traffic.stop().await;
     let by_reader =
         |verdict: &Verdict| verdict.decisions.values().filter(|decision| decision.agent.as_str() == "reader-1").count();
@@ -106,10 +118,7 @@ pub(crate) async fn broker_away(place: &Place) -> Verdict {
         let found = format!("{} of {SCANS}", by_reader(&verdict));
         verdict.fault("scans of the agent that were not decided", found);
     }
-    if refused == 0 {
-        verdict.fault("no caller was told 503 while the broker was away", "");
-    }
-    crate::line(&format!("  {refused} callers were told 503, {} got no answer", ledger.broken()));
+    told_so(&mut verdict, refused, &ledger);
     verdict
 }
 
@@ -127,18 +136,14 @@ pub(crate) async fn store_away(place: &Place) -> Verdict {
     sleep(outage()).await;
     let refused = ledger.busy() - before;
     node.restart();
-    let decided = site.watcher.decided();
-    within(Duration::from_secs(120), "decisions go on", async || site.watcher.decided() > decided + 50).await;
+    decisions_go_on(&site).await;
     traffic.stop().await;
     let mut verdict = site.judge(&ledger).await;
     if verdict.dead > 0 {
         let dead = verdict.dead.to_string();
         verdict.fault("D-3, a store that is away is no poison", dead);
     }
-    if refused == 0 {
-        verdict.fault("no caller was told 503 while the store was away", "");
-    }
-    crate::line(&format!("  {refused} callers were told 503, {} got no answer", ledger.broken()));
+    told_so(&mut verdict, refused, &ledger);
     verdict
 }
 
