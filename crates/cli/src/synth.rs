@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ridgeline_fingerprint::{ENGINE_VERSION, GreyImage, Minutia, MinutiaKind, Quality, Template, encode_png};
+use ridgeline_fingerprint::{ENGINE, GreyImage, Minutia, MinutiaKind, Quality, Template, encode_png};
 use ridgeline_synth::{Image, ImpressionOptions, Seed, SynthKind, finger, template_minutiae, template_size};
 
 use crate::args::SynthArgs;
@@ -62,7 +62,7 @@ fn template(seed: Seed, index: u32, number: u32) -> anyhow::Result<Vec<u8>> {
         quality: TEMPLATE_QUALITY,
     });
     let quality = Quality::new(TEMPLATE_QUALITY);
-    Ok(Template::new(ENGINE_VERSION, width, height, quality, minutiae.collect())?.to_bytes())
+    Ok(Template::new(ENGINE, width, height, quality, minutiae.collect())?.to_bytes())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

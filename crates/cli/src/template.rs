@@ -62,14 +62,14 @@ fn read(path: &Path) -> anyhow::Result<Sensitive<Vec<u8>>> {
 mod tests {
     use super::*;
     use clap::ValueEnum;
-    use ridgeline_fingerprint::{Minutia, MinutiaKind, Quality};
+    use ridgeline_fingerprint::{ENGINE, Minutia, MinutiaKind, Quality};
 
     #[test]
     fn templates_and_records_become_records() {
         let dir = tempfile::tempdir().unwrap();
         let minutia =
             |i: u8| Minutia { x: 10 * u16::from(i), y: 50, direction: i, kind: MinutiaKind::Ending, quality: 60 };
-        let template = Template::new(1, 200, 100, Quality::new(71), (1..9).map(minutia).collect()).unwrap();
+        let template = Template::new(ENGINE, 200, 100, Quality::new(71), (1..9).map(minutia).collect()).unwrap();
         let first = dir.path().join("a.template");
         std::fs::write(&first, template.to_bytes()).unwrap();
         let convert = |from: &Path, to: &str, position: Position| {

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use ridgeline_fingerprint::{
-    Candidate, ENGINE_VERSION, Gallery, Matcher, Minutia, MinutiaKind, Probe, Quality, Template, search,
+    Candidate, ENGINE, Gallery, Matcher, Minutia, MinutiaKind, Probe, Quality, Template, search,
 };
 use ridgeline_synth::{Seed, template_minutiae, template_size};
 
@@ -56,7 +56,7 @@ fn templates(size: usize) -> Vec<Template> {
         let all = template_minutiae(Seed(3), index, 0).into_iter().chain(more).take(size);
         let minutiae =
             all.map(|m| Minutia { x: m.x, y: m.y, direction: m.direction, kind: MinutiaKind::Ending, quality: 50 });
-        Template::new(ENGINE_VERSION, width, height, Quality::new(50), minutiae.collect()).unwrap()
+        Template::new(ENGINE, width, height, Quality::new(50), minutiae.collect()).unwrap()
     };
     let all: Vec<_> = (0..).map(of).filter(|template| template.minutiae().len() == size).take(FINGERS).collect();
     assert_eq!(all.len(), FINGERS);

@@ -1,5 +1,6 @@
 //! The extractor: from a grey image to a template.
 
+use crate::engine::Engine;
 use crate::field::{self, Fields};
 use crate::frequency::{self, Periods};
 use crate::gabor;
@@ -12,6 +13,8 @@ use crate::template::{MAX_SIDE_PIXELS, Quality, Template};
 pub const ENGINE_NAME: &str = "ridgeline-classical";
 /// Version of the engine; templates of other versions are not comparable.
 pub const ENGINE_VERSION: u16 = 2;
+/// The same, as templates name it.
+pub const ENGINE: Engine = Engine::new(ENGINE_NAME, ENGINE_VERSION);
 /// Resolution that all work happens at, in dots per inch.
 pub const WORKING_DPI: u16 = 500;
 
@@ -89,8 +92,7 @@ impl Extractor for Classical {
         }
         let quality = seen.quality(area);
         let (width, height) = (plane.width as u16, plane.height as u16);
-        let template =
-            Template::new(ENGINE_VERSION, width, height, quality, found).map_err(|_| ExtractError::TooLarge)?;
+        let template = Template::new(ENGINE, width, height, quality, found).map_err(|_| ExtractError::TooLarge)?;
         Ok(Extraction { template, quality })
     }
 }

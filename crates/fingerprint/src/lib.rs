@@ -11,6 +11,7 @@ mod align;
 pub mod calibration;
 mod cylinder;
 mod decode;
+mod engine;
 /// Pair scores and timings of image sets, for error rates.
 pub mod eval;
 mod extract;
@@ -20,6 +21,7 @@ mod frequency;
 mod gabor;
 mod gallery;
 mod image;
+mod layout;
 mod matcher;
 mod minutiae;
 mod mosaic;
@@ -34,7 +36,10 @@ mod thin;
 mod wsq;
 
 pub use crate::decode::{ImageError, ImageFormat, Limits, MIN_SIDE_PIXELS, decode};
-pub use crate::extract::{Classical, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI};
+pub use crate::engine::{ENGINE_NAME_BYTES_MAX, Engine};
+pub use crate::extract::{
+    Classical, ENGINE, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI,
+};
 pub use crate::gallery::{Found, Gallery, search};
 pub use crate::image::{GreyImage, encode_png};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};

@@ -20,8 +20,8 @@ pub enum MergeError {
     /// There is nothing to merge.
     #[error("no impressions were given")]
     Empty,
-    /// Two impressions come from different versions of the engine.
-    #[error("the impressions come from different engine versions")]
+    /// Two impressions come from different engines or versions.
+    #[error("the impressions come from different engines")]
     MixedVersions,
     /// The merged minutiae make no template.
     #[error("the merged impressions do not fit into a template")]
@@ -46,10 +46,10 @@ pub struct Merged {
 /// [`Merged::used`] for it. At most 255 minutiae are kept, those seen most often and of best quality.
 ///
 /// # Errors
-/// [`MergeError`] without impressions, or when they come from different engine versions.
+/// [`MergeError`] without impressions, or when they come from different engines or versions.
 pub fn merge(impressions: &[Template]) -> Result<Merged, MergeError> {
     let first = impressions.first().ok_or(MergeError::Empty)?;
-    if impressions.iter().any(|one| one.engine_version() != first.engine_version()) {
+    if impressions.iter().any(|one| one.engine() != first.engine()) {
         return Err(MergeError::MixedVersions);
     }
     let mut matcher = Matcher::new();
@@ -153,7 +153,7 @@ impl Growing {
         let side = |own: u16, low: f32, far: u16| place(f32::from(own), low).max(far + 1).min(MAX_SIDE_PIXELS);
         let far = |value: fn(&Minutia) -> u16| minutiae.iter().map(value).max().unwrap_or(0).min(MAX_SIDE_PIXELS - 1);
         let (width, height) = (side(base.width(), left, far(|m| m.x)), side(base.height(), top, far(|m| m.y)));
-        Template::new(base.engine_version(), width, height, base.quality(), minutiae)
+        Template::new(base.engine().clone(), width, height, base.quality(), minutiae)
     }
 }
 

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use ridgeline_fingerprint::{
-    Candidate, Classical, ENGINE_VERSION, Extractor, Gallery, GreyImage, Matcher, MergeError, Minutia, MinutiaKind,
-    Probe, Quality, Template, calibration, compare, merge, search,
+    Candidate, Classical, ENGINE, ENGINE_NAME, ENGINE_VERSION, Engine, Extractor, Gallery, GreyImage, Matcher,
+    MergeError, Minutia, MinutiaKind, Probe, Quality, Template, calibration, compare, merge, search,
 };
 use ridgeline_synth::{ImpressionOptions, Seed, SynthKind, finger, template_minutiae, template_size};
 
@@ -17,7 +17,7 @@ fn impression(seed: u64, index: u32, number: u32) -> Template {
         kind: if m.kind == SynthKind::Ending { MinutiaKind::Ending } else { MinutiaKind::Bifurcation },
         quality: 60,
     });
-    Template::new(ENGINE_VERSION, width, height, Quality::new(70), minutiae.collect()).unwrap()
+    Template::new(ENGINE, width, height, Quality::new(70), minutiae.collect()).unwrap()
 }
 
 fn score(a: &Template, b: &Template) -> f32 {
@@ -33,7 +33,7 @@ fn crowded(count: u16) -> Template {
         kind: MinutiaKind::Ending,
         quality: (i % 101) as u8,
     });
-    Template::new(ENGINE_VERSION, 16_383, 16_383, Quality::new(1), minutiae.collect()).unwrap()
+    Template::new(ENGINE, 16_383, 16_383, Quality::new(1), minutiae.collect()).unwrap()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn templates_of_any_size_are_compared() {
     }
     let one_place = |count| {
         let m = Minutia { x: 5, y: 5, direction: 9, kind: MinutiaKind::Ending, quality: 50 };
-        Template::new(ENGINE_VERSION, 10, 10, Quality::new(1), vec![m; count]).unwrap()
+        Template::new(ENGINE, 10, 10, Quality::new(1), vec![m; count]).unwrap()
     };
     assert!(score(&one_place(255), &one_place(255)).is_finite());
 }
@@ -177,7 +177,7 @@ fn a_foreign_impression_is_not_merged() {
 #[test]
 fn merging_is_refused_where_nothing_fits() {
     assert_eq!(merge(&[]).unwrap_err(), MergeError::Empty);
-    let old = Template::new(ENGINE_VERSION + 1, 10, 10, Quality::new(1), vec![]).unwrap();
+    let old = Template::new(Engine::new(ENGINE_NAME, ENGINE_VERSION + 1), 10, 10, Quality::new(1), vec![]).unwrap();
     assert_eq!(merge(&[impression(21, 0, 0), old]).unwrap_err(), MergeError::MixedVersions);
     let all: Vec<_> = (0..7).map(|number| impression(22, 0, number)).collect();
     let merged = merge(&all).unwrap();

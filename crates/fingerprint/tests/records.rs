@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 use ridgeline_fingerprint::formats::{
-    FOREIGN_ENGINE_VERSION, MAX_RECORD_BYTES, MinutiaType, Record, RecordError, RecordFamily, RecordFormat,
+    FOREIGN_ENGINE, MAX_RECORD_BYTES, MinutiaType, Record, RecordError, RecordFamily, RecordFormat,
     UNREPORTED_MINUTIA_QUALITY, UNREPORTED_QUALITY,
 };
-use ridgeline_fingerprint::{Candidate, ENGINE_VERSION, Minutia, MinutiaKind, Probe, Quality, Template, compare};
+use ridgeline_fingerprint::{Candidate, ENGINE, Minutia, MinutiaKind, Probe, Quality, Template, compare};
 
 /// A generator of its own, so that a case can be named by its number for ever.
 struct Numbers(u32);
@@ -31,7 +31,7 @@ fn template(seed: u32, count: usize) -> Template {
             minutiae.push(Minutia { x, y, direction, kind, quality });
         }
     }
-    Template::new(ENGINE_VERSION, 400, 500, Quality::new(73), minutiae).unwrap()
+    Template::new(ENGINE, 400, 500, Quality::new(73), minutiae).unwrap()
 }
 
 /// Two fingers in one record; the second has extended data.
@@ -62,7 +62,7 @@ fn own_templates_survive_every_format() {
         let own = template(5, 60);
         let back = there_and_back(format, &own);
         assert_eq!((back.width(), back.height(), back.quality()), (400, 500, Quality::new(73)), "{format}");
-        assert_eq!(back.engine_version(), FOREIGN_ENGINE_VERSION);
+        assert_eq!(*back.engine(), FOREIGN_ENGINE);
         let unit = if format.family() == RecordFamily::Ansi378 { 1 } else { 0 };
         for (a, b) in own.minutiae().iter().zip(back.minutiae()) {
             assert!((a.x, a.y, a.kind, a.quality) == (b.x, b.y, b.kind, b.quality), "{format}");
@@ -410,7 +410,7 @@ proptest! {
     #[test]
     fn directions_survive_within_the_unit(direction in any::<u8>()) {
         let one = Minutia { x: 5, y: 6, direction, kind: MinutiaKind::Ending, quality: 40 };
-        let own = Template::new(ENGINE_VERSION, 10, 10, Quality::new(9), vec![one]).unwrap();
+        let own = Template::new(ENGINE, 10, 10, Quality::new(9), vec![one]).unwrap();
         for format in RecordFormat::ALL {
             let back = there_and_back(format, &own).minutiae()[0].direction.wrapping_sub(direction);
             let off = back.min(back.wrapping_neg());

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ridgeline_fingerprint::{
-    Candidate, ENGINE_VERSION, Minutia, MinutiaKind, Probe, Quality, Template, TemplateError, calibration, compare,
+    Candidate, ENGINE, Minutia, MinutiaKind, Probe, Quality, Template, TemplateError, calibration, compare,
 };
 
 const SIDE: u16 = 800;
@@ -36,7 +36,7 @@ fn minutiae(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Minutia>
 }
 
 fn template(minutiae: Vec<Minutia>) -> Template {
-    Template::new(ENGINE_VERSION, SIDE, SIDE, Quality::new(70), minutiae).unwrap()
+    Template::new(ENGINE, SIDE, SIDE, Quality::new(70), minutiae).unwrap()
 }
 
 fn score(a: &Template, b: &Template) -> f32 {
@@ -135,7 +135,7 @@ proptest! {
 #[test]
 fn fields_out_of_range_are_refused() {
     let m = Minutia { x: 10, y: 10, direction: 0, kind: MinutiaKind::Ending, quality: 50 };
-    let make = |side, m| Template::new(1, side, 20, Quality::new(1), vec![m]);
+    let make = |side, m| Template::new(ENGINE, side, 20, Quality::new(1), vec![m]);
     assert!(make(20, m).is_ok());
     assert!(make(0, m).is_err());
     assert!(make(10, m).is_err());

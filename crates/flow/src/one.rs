@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use ridgeline_domain::{Policy, Timestamp};
-    use ridgeline_fingerprint::{Minutia, MinutiaKind, Quality};
+    use ridgeline_fingerprint::{ENGINE, Minutia, MinutiaKind, Quality};
 
     use crate::request::SealedProbe;
 
@@ -292,7 +292,7 @@ mod tests {
                 quality: 80,
             })
             .collect();
-        Template::new(1, 300, 380, Quality::new(quality), minutiae).unwrap()
+        Template::new(ENGINE, 300, 380, Quality::new(quality), minutiae).unwrap()
     }
 
     fn probe(seed: u32, quality: u8) -> Probe {

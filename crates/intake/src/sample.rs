@@ -185,8 +185,8 @@ fn source_digest(image: &GreyImage) -> Vec<u8> {
 mod tests {
     use super::*;
     use ridgeline_domain::ErrorCode;
-    use ridgeline_fingerprint::formats::{FOREIGN_ENGINE_VERSION, RecordFormat};
-    use ridgeline_fingerprint::{Minutia, Quality};
+    use ridgeline_fingerprint::formats::{FOREIGN_ENGINE, RecordFormat};
+    use ridgeline_fingerprint::{ENGINE, Minutia, Quality};
 
     fn stripes(dpi: u16) -> GreyImage {
         let pixels = (0..200 * 200_u32).map(|i| if (i % 200 + i / 600) / 5 % 2 == 0 { 40 } else { 220 }).collect();
@@ -244,7 +244,7 @@ mod tests {
         let mut record: Option<Record> = None;
         for (number, finger) in (0..).zip(fingers) {
             let minutiae = (number..20).map(minutia).collect();
-            let template = Template::new(1, 300, 400, Quality::new(77), minutiae).unwrap();
+            let template = Template::new(ENGINE, 300, 400, Quality::new(77), minutiae).unwrap();
             let mut one = Record::of_template(format, &template, *finger).unwrap();
             match &mut record {
                 Some(record) => record.views.append(&mut one.views),
@@ -263,7 +263,7 @@ mod tests {
             let guessed = prepare(&raw(None, bytes.clone())).unwrap();
             assert_eq!((declared.format(), declared.bytes() == guessed.bytes()), ("minutiae", true), "{format}");
             let template = Template::from_bytes(declared.bytes()).unwrap();
-            assert_eq!((template.engine_version(), template.quality().value()), (FOREIGN_ENGINE_VERSION, 77));
+            assert_eq!((template.engine(), template.quality().value()), (&FOREIGN_ENGINE, 77));
             let other = if name == "ansi378" { "iso19794-2" } else { "ansi378" };
             let refused = prepare(&raw(Some(SampleFormat::parse(other).unwrap()), bytes)).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::UndecodableSample);

@@ -1,6 +1,7 @@
 //! From opened samples to something comparable: decoding and extraction, on the CPU pool.
 
-use ridgeline_fingerprint::formats::FOREIGN_ENGINE_VERSION;
+use ridgeline_domain::Sensitive;
+use ridgeline_fingerprint::formats::FOREIGN_ENGINE;
 use ridgeline_fingerprint::{Classical, ExtractError, Extractor, GreyImage, ImageFormat, Limits, Template, decode};
 use ridgeline_flow::{ImageDigests, Probe, Sample, SealedProbe, Unusable};
 use ridgeline_vault::{
@@ -49,12 +50,13 @@ fn minutiae(vault: &Vault, sample: &OpenedSample) -> Result<Probe, Unusable> {
     let bytes = sample.bytes.expose();
     let template = Template::from_bytes(bytes)
         .ok()
-        .filter(|template| template.engine_version() == FOREIGN_ENGINE_VERSION)
+        .filter(|template| *template.engine() == FOREIGN_ENGINE)
         .ok_or(Unusable::Undecodable)?;
     if template.minutiae().len() < FOREIGN_MINUTIAE_MIN {
         return Err(Unusable::NotAFingerprint);
     }
-    let seen = image_digest(vault, bytes);
+    // Over one form, whatever layout the agent writes.
+    let seen = image_digest(vault, Sensitive::new(template.to_bytes()).expose());
     let source = if sample.source_digest.is_empty() { seen } else { image_digest(vault, &sample.source_digest) };
     Ok(Probe { template, image: ImageDigests { seen, source } })
 }

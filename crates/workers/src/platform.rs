@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use ridgeline_domain::{ErrorCode, Fmr, Policy, Timestamp};
-use ridgeline_fingerprint::formats::{FOREIGN_ENGINE_NAME, FOREIGN_ENGINE_VERSION};
-use ridgeline_fingerprint::{ENGINE_NAME, ENGINE_VERSION, Template, calibration};
+use ridgeline_fingerprint::{ENGINE, calibration};
 use ridgeline_flow::State;
 use ridgeline_ports::{
     Appended, Clock, Disposition, Entropy, EventLog, GroupId, LogError, MemberId, NewRecord, Store, TraceContext,
@@ -20,15 +19,7 @@ use crate::dead::DeadLetterTopic;
 /// Name and version of the engine, as stored beside templates and published with decisions.
 #[must_use]
 pub fn engine() -> String {
-    format!("{ENGINE_NAME}/{ENGINE_VERSION}")
-}
-
-/// What made a template: this engine, or another system whose minutiae were taken over.
-pub(crate) fn engine_of(template: &Template) -> String {
-    match template.engine_version() {
-        FOREIGN_ENGINE_VERSION => format!("{FOREIGN_ENGINE_NAME}/{FOREIGN_ENGINE_VERSION}"),
-        version => format!("{ENGINE_NAME}/{version}"),
-    }
+    ENGINE.to_string()
 }
 
 /// Log, store, keys, rules and threads of a process. Roles of one process share it.

@@ -1,8 +1,8 @@
 //! A subject's row: read, changed under its version, published whole.
 
 use ridgeline_domain::{RequestId, SubjectId, Timestamp};
-use ridgeline_fingerprint::formats::FOREIGN_ENGINE_VERSION;
-use ridgeline_fingerprint::{ENGINE_VERSION, Template};
+use ridgeline_fingerprint::formats::FOREIGN_ENGINE;
+use ridgeline_fingerprint::{ENGINE, Template};
 use ridgeline_flow::{Enrolled, EnrolledTemplate, ImageDigests, Probe};
 use ridgeline_ports::{Cas, RowKey, TraceContext, Version};
 use ridgeline_runtime::StepError;
@@ -11,7 +11,7 @@ use ridgeline_wire::message::Gallery;
 use ridgeline_wire::row::{EnrolledPosition, Metadata, ScanDetails, StoredTemplate, SubjectRow, TemplateSet, table};
 use ridgeline_wire::{Topic, decode, encode};
 
-use crate::platform::{Outgoing, Platform, engine, engine_of, vault_fault, wire_fault};
+use crate::platform::{Outgoing, Platform, engine, vault_fault, wire_fault};
 use crate::publication::{Publication, keep_current};
 
 /// A redelivered request finds its own mark among so many; records of one subject run in order, so one would do.
@@ -70,18 +70,16 @@ impl Subject {
     }
 }
 
-/// A template of this engine's version, or of foreign minutiae as this version takes them over; others are not comparable.
+/// A template of this engine in this version, or of foreign minutiae as this version takes them over; others are not comparable.
 pub(crate) fn usable(bytes: &[u8]) -> Option<Template> {
-    Template::from_bytes(bytes)
-        .ok()
-        .filter(|template| [ENGINE_VERSION, FOREIGN_ENGINE_VERSION].contains(&template.engine_version()))
+    Template::from_bytes(bytes).ok().filter(|template| [&ENGINE, &FOREIGN_ENGINE].contains(&template.engine()))
 }
 
 pub(crate) fn stored(position: ridgeline_domain::Position, probe: &Probe, enrolled_at: Timestamp) -> StoredTemplate {
     StoredTemplate {
         position,
         quality: i32::from(probe.quality()),
-        engine: engine_of(&probe.template),
+        engine: probe.template.engine().to_string(),
         enrolled_at,
         image_digest: probe.image.to_bytes(),
         template: probe.template.to_bytes(),

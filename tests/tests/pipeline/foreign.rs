@@ -2,7 +2,7 @@
 
 use ridgeline_domain::{Operation, Outcome, Reason};
 use ridgeline_fingerprint::formats::{Record, RecordFormat};
-use ridgeline_fingerprint::{Minutia, MinutiaKind, Quality, Template};
+use ridgeline_fingerprint::{ENGINE, Minutia, MinutiaKind, Quality, Template};
 
 use crate::fingers::{foreign, record, sample, sealed};
 use crate::harness::{Pipeline, Site};
@@ -64,7 +64,8 @@ async fn foreign_minutiae_have_to_be_good_enough() {
             kind: MinutiaKind::Ending,
             quality: 70,
         };
-        let template = Template::new(1, 300, 400, Quality::new(quality), (0..count).map(minutia).collect()).unwrap();
+        let template =
+            Template::new(ENGINE, 300, 400, Quality::new(quality), (0..count).map(minutia).collect()).unwrap();
         record(&Record::of_template(RecordFormat::Iso2005, &template, 0).unwrap())
     };
     for (count, quality, reason) in [

@@ -6,12 +6,15 @@ use super::{
     CaptureTime, Device, MinutiaType, QualityBlock, Record, RecordError, RecordFamily, RecordFormat, RecordMinutia,
     View,
 };
+use crate::engine::Engine;
 use crate::template::{MAX_SIDE_PIXELS, Minutia, MinutiaKind, Quality, Template};
 
 /// What stands where an engine's name does, beside templates that no extractor of ours made.
 pub const FOREIGN_ENGINE_NAME: &str = "foreign";
 /// Engine version of those templates: numbers from 0xF000 are foreign, the rest counts changes of the conversion.
 pub const FOREIGN_ENGINE_VERSION: u16 = 0xF001;
+/// The same, as templates name it.
+pub const FOREIGN_ENGINE: Engine = Engine::new(FOREIGN_ENGINE_NAME, FOREIGN_ENGINE_VERSION);
 /// Quality of a view that reports none: what may just be enrolled, since nothing speaks against it.
 pub const UNREPORTED_QUALITY: u8 = 60;
 /// Quality of a minutia that reports none. Only the order of qualities within a template matters, and all are equal then.
@@ -138,7 +141,7 @@ impl View {
         })
     }
 
-    /// A template of the view's minutiae at 500 dpi, marked as foreign ([`FOREIGN_ENGINE_VERSION`]).
+    /// A template of the view's minutiae at 500 dpi, marked as foreign ([`FOREIGN_ENGINE`]).
     ///
     /// A minutia that is neither ending nor bifurcation becomes an ending, the more frequent kind. ANSI angles from 180
     /// on, which some writers produce, count on past a full turn. A resolution that 250, 500 or 1000 dpi is written as
@@ -163,8 +166,7 @@ impl View {
             quality: format.reported(minutia.quality).unwrap_or(UNREPORTED_MINUTIA_QUALITY),
         });
         let quality = Quality::new(self.quality().unwrap_or(UNREPORTED_QUALITY));
-        Template::new(FOREIGN_ENGINE_VERSION, width, height, quality, minutiae.collect())
-            .map_err(|_| RecordError::OutsideImage)
+        Template::new(FOREIGN_ENGINE, width, height, quality, minutiae.collect()).map_err(|_| RecordError::OutsideImage)
     }
 }
 

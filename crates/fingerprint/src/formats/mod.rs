@@ -19,7 +19,9 @@ use std::str::FromStr;
 
 use zeroize::{Zeroize, Zeroizing};
 
-pub use self::convert::{FOREIGN_ENGINE_NAME, FOREIGN_ENGINE_VERSION, UNREPORTED_MINUTIA_QUALITY, UNREPORTED_QUALITY};
+pub use self::convert::{
+    FOREIGN_ENGINE, FOREIGN_ENGINE_NAME, FOREIGN_ENGINE_VERSION, UNREPORTED_MINUTIA_QUALITY, UNREPORTED_QUALITY,
+};
 pub use self::error::{RecordError, Tag};
 
 /// Most bytes of a record: more than 255 views of 255 minutiae take, and room for extended data.
