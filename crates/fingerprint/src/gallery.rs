@@ -128,6 +128,20 @@ impl Gallery {
         Some(matcher.compare_sides(&probe.0.side(), &self.side(entry)))
     }
 
+    /// Scores of the templates whose keys are admitted, in no particular order.
+    pub fn scores<'a>(
+        &'a self,
+        probe: &'a Probe,
+        matcher: &'a mut Matcher,
+        admits: impl Fn(u64) -> bool + 'a,
+    ) -> impl Iterator<Item = Found> + 'a {
+        let side = probe.0.side();
+        self.entries
+            .iter()
+            .filter(move |entry| admits(entry.key))
+            .map(move |entry| Found { key: entry.key, score: matcher.compare_sides(&side, &self.side(entry)) })
+    }
+
     fn side(&self, entry: &Entry) -> Side<'_> {
         let (minutiae, cylinders) = (entry.minutiae.range(), entry.cylinders.range());
         Side {
@@ -163,12 +177,10 @@ impl Gallery {
 /// Allocates for the result alone; deterministic, whatever the order of insertion.
 pub fn search(probe: &Probe, gallery: &Gallery, top_k: usize, matcher: &mut Matcher) -> Vec<Found> {
     let mut best: Vec<Found> = Vec::with_capacity(top_k.min(gallery.len()) + 1);
-    let side = probe.0.side();
     if top_k == 0 {
         return best;
     }
-    for entry in &gallery.entries {
-        let found = Found { key: entry.key, score: matcher.compare_sides(&side, &gallery.side(entry)) };
+    for found in gallery.scores(probe, matcher, |_| true) {
         let ahead = |other: &Found| {
             let order = other.score.value().total_cmp(&found.score.value());
             order.is_gt() || (order.is_eq() && other.key < found.key)

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use ridgeline_domain::{DurationMs, Fmr, Position, SubjectId, Timestamp};
-use ridgeline_fingerprint::{Candidate, Matcher, Probe, Score, calibration};
+use ridgeline_fingerprint::{Candidate, Gallery, Matcher, Probe, Score, calibration};
 use ridgeline_flow::ImageDigests;
 use ridgeline_wire::message::GalleryFilter;
 use ridgeline_wire::row::TemplateSet;
@@ -25,13 +25,26 @@ struct Entry {
     candidate: Option<Candidate>,
 }
 
+/// What a subject has in the shard.
+struct Enrolled {
+    version: i64,
+    images: Vec<(Position, ImageDigests)>,
+    /// Keys of its templates in the gallery.
+    keys: Vec<u64>,
+}
+
 /// One partition of the gallery, as far as it has been applied.
 ///
 /// Holds the highest version of each subject that it has read, whatever the order of the records, forgotten subjects included:
 /// an old set that is published after a tombstone brings nobody back. Such a subject is in doubt until its row was published again.
 #[derive(Default)]
 pub(crate) struct Shard {
-    subjects: HashMap<SubjectId, (i64, Vec<Entry>)>,
+    subjects: HashMap<SubjectId, Enrolled>,
+    gallery: Gallery,
+    /// Whose a template of the gallery is.
+    holders: HashMap<u64, (SubjectId, Position)>,
+    /// A key that no template has had.
+    next_key: u64,
     forgotten: HashMap<SubjectId, i64>,
     /// The same in the order in which they were forgotten.
     forgotten_order: VecDeque<(Timestamp, SubjectId, i64)>,
@@ -112,10 +125,11 @@ impl Shard {
             match state {
                 State::Enrolled(entries) => {
                     self.forgotten.remove(&subject);
-                    self.subjects.insert(subject, (version, entries));
+                    self.drop_templates(&subject);
+                    self.hold(subject, version, &entries);
                 }
                 State::Forgotten { at } => {
-                    self.subjects.remove(&subject);
+                    self.drop_templates(&subject);
                     self.forgotten.insert(subject.clone(), version);
                     self.forgotten_order.push_back((at, subject, version));
                     self.expire(at);
@@ -124,9 +138,29 @@ impl Shard {
         }
     }
 
+    fn hold(&mut self, subject: SubjectId, version: i64, entries: &[Entry]) {
+        let images = entries.iter().filter_map(|entry| Some((entry.position, entry.image?))).collect();
+        let mut keys = Vec::with_capacity(entries.len());
+        for (entry, candidate) in entries.iter().filter_map(|entry| Some((entry, entry.candidate.as_ref()?))) {
+            let key = self.next_key;
+            self.next_key += 1;
+            self.gallery.insert(key, candidate);
+            self.holders.insert(key, (subject.clone(), entry.position));
+            keys.push(key);
+        }
+        self.subjects.insert(subject, Enrolled { version, images, keys });
+    }
+
+    fn drop_templates(&mut self, subject: &SubjectId) {
+        for key in self.subjects.remove(subject).into_iter().flat_map(|enrolled| enrolled.keys) {
+            self.gallery.remove(key);
+            self.holders.remove(&key);
+        }
+    }
+
     /// The highest version read of a subject, enrolled or forgotten.
     fn known(&self, subject: &SubjectId) -> Option<i64> {
-        self.subjects.get(subject).map(|(version, _)| *version).or_else(|| self.forgotten.get(subject).copied())
+        self.subjects.get(subject).map(|enrolled| enrolled.version).or_else(|| self.forgotten.get(subject).copied())
     }
 
     /// Lets go of what was forgotten long before `now`, the append time of the latest record.
@@ -181,32 +215,34 @@ impl Shard {
         self.subjects.len()
     }
 
-    /// Compares with everything that the filter admits. Counts every comparison made.
+    /// Compares with everything that the filter admits. Counts every comparison made. Of a subject's equal scores that of the first
+    /// position counts, so that the order in memory decides nothing.
     pub(crate) fn search(&self, prepared: &Prepared, matcher: &mut Matcher) -> Searched {
         let mut compared = 0;
-        let mut hits = Vec::new();
-        for (subject, (_, entries)) in self.subjects.iter().filter(|(subject, _)| prepared.admits_subject(subject)) {
-            let mut best: Option<(Score, Position)> = None;
-            let mut replay = false;
-            for entry in entries.iter().filter(|entry| prepared.admits_position(entry.position)) {
-                for (probe, image) in &prepared.probes {
-                    replay |= image.zip(entry.image).is_some_and(|(a, b)| a.is_same_image(&b));
-                    let Some(candidate) = &entry.candidate else { continue };
-                    compared += 1;
-                    let score = matcher.compare(probe, candidate);
-                    if best.is_none_or(|(known, _)| score.value() > known.value()) {
-                        best = Some((score, entry.position));
-                    }
+        let mut best: HashMap<&SubjectId, (Score, Position)> = HashMap::new();
+        for (probe, _) in &prepared.probes {
+            let admits =
+                |key| self.holders.get(&key).is_some_and(|(subject, position)| prepared.admits(subject, *position));
+            for found in self.gallery.scores(probe, matcher, admits) {
+                compared += 1;
+                let Some((subject, position)) = self.holders.get(&found.key) else { continue };
+                let known = best.entry(subject).or_insert((found.score, *position));
+                let order = found.score.value().total_cmp(&known.0.value());
+                if order.is_gt() || (order.is_eq() && position.iso_code() < known.1.iso_code()) {
+                    *known = (found.score, *position);
                 }
             }
-            if let Some((score, position)) = best {
-                hits.push((score, Hit { subject: subject.clone(), position, fmr: Fmr::new(1.0), replay }));
-            }
         }
-        hits.sort_by(|(a, x), (b, y)| b.value().total_cmp(&a.value()).then_with(|| x.subject.cmp(&y.subject)));
-        hits.truncate(prepared.keep);
-        let hits = hits.into_iter().map(|(score, hit)| Hit { fmr: Fmr::new(calibration::fmr(score)), ..hit }).collect();
-        Searched { compared, hits }
+        let mut best: Vec<_> = best.into_iter().collect();
+        best.sort_by(|(x, (a, _)), (y, (b, _))| b.value().total_cmp(&a.value()).then_with(|| x.cmp(y)));
+        best.truncate(prepared.keep);
+        let hit = |(subject, (score, position)): (&SubjectId, (Score, Position))| Hit {
+            subject: subject.clone(),
+            position,
+            fmr: Fmr::new(calibration::fmr(score)),
+            replay: self.subjects.get(subject).is_some_and(|enrolled| prepared.replays(enrolled)),
+        };
+        Searched { compared, hits: best.into_iter().map(hit).collect() }
     }
 }
 
@@ -217,6 +253,18 @@ impl Prepared {
             Some((Probe::new(&usable(&stored.template)?), ImageDigests::from_bytes(&stored.image_digest)))
         });
         Self { probes: probes.collect(), filter, keep: usize::try_from(top_k).unwrap_or(0).clamp(2, 100) }
+    }
+
+    fn admits(&self, subject: &SubjectId, position: Position) -> bool {
+        self.admits_position(position) && self.admits_subject(subject)
+    }
+
+    /// Whether a probe was made from the very image of an enrolled template, or of a replaced one.
+    fn replays(&self, enrolled: &Enrolled) -> bool {
+        let images = enrolled.images.iter().filter(|(position, _)| self.admits_position(*position));
+        images.into_iter().any(|(_, image)| {
+            self.probes.iter().filter_map(|(_, probe)| *probe).any(|probe| probe.is_same_image(image))
+        })
     }
 
     fn admits_subject(&self, subject: &SubjectId) -> bool {
