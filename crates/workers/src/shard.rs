@@ -283,6 +283,8 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use ridgeline_fingerprint::{ENGINE, Engine, Minutia, MinutiaKind, Quality, Template};
+    use ridgeline_wire::row::StoredTemplate;
 
     use super::*;
 
@@ -300,6 +302,103 @@ mod tests {
 
     fn at(day: i64) -> Timestamp {
         Timestamp::from_millis(0).plus(DurationMs::from_days(day))
+    }
+
+    /// A template with minutiae of its own for each number; its image has the number in every byte.
+    fn template(number: u8, engine: Engine, position: Position) -> StoredTemplate {
+        let mut state = u32::from(number) + 1;
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % below
+        };
+        let minutiae = (0..35).map(|_| Minutia {
+            x: u16::try_from(next(300)).unwrap(),
+            y: u16::try_from(next(300)).unwrap(),
+            direction: u8::try_from(next(256)).unwrap(),
+            kind: MinutiaKind::Ending,
+            quality: 60,
+        });
+        let made = Template::new(engine, 300, 300, Quality::new(60), minutiae.collect()).unwrap();
+        StoredTemplate {
+            position,
+            quality: 60,
+            engine: made.engine().to_string(),
+            enrolled_at: at(0),
+            image_digest: vec![number; 64],
+            template: made.to_bytes(),
+        }
+    }
+
+    fn set(templates: Vec<StoredTemplate>) -> TemplateSet {
+        TemplateSet { templates }
+    }
+
+    /// One template each, and subject 3 with the same minutiae on two fingers.
+    fn gallery() -> Shard {
+        let mut shard = Shard::default();
+        let thumb = |number| template(number, ENGINE, Position::RightThumb);
+        shard.apply((0..5).map(|n| Update::set(subject(n.into()), 1, &set(vec![thumb(n)]))).collect());
+        let both = set(vec![template(3, ENGINE, Position::LeftIndex), thumb(3)]);
+        shard.apply(vec![Update::set(subject(3), 2, &both)]);
+        shard
+    }
+
+    fn probe(number: u8, image: u8) -> TemplateSet {
+        set(vec![StoredTemplate { image_digest: vec![image; 64], ..template(number, ENGINE, Position::Unknown) }])
+    }
+
+    fn found(
+        shard: &Shard,
+        probe: &TemplateSet,
+        filter: Option<GalleryFilter>,
+    ) -> (u64, Vec<(SubjectId, Position, bool)>) {
+        let Searched { compared, hits } = shard.search(&Prepared::new(probe, filter, 2), &mut Matcher::new());
+        (compared, hits.into_iter().map(|hit| (hit.subject, hit.position, hit.replay)).collect())
+    }
+
+    #[test]
+    fn the_best_of_each_subject_counts_and_of_equal_ones_the_first_finger() {
+        let shard = gallery();
+        let (compared, hits) = found(&shard, &probe(3, 99), None);
+        assert_eq!((compared, hits.len()), (6, 2));
+        assert_eq!(hits[0], (subject(3), Position::RightThumb, false));
+        let both = set([probe(3, 99).templates, probe(1, 98).templates].concat());
+        let (compared, hits) = found(&shard, &both, None);
+        let mut subjects: Vec<_> = hits.into_iter().map(|(subject, ..)| subject).collect();
+        subjects.sort();
+        assert_eq!((compared, subjects), (12, vec![subject(1), subject(3)]), "each probe with every template");
+    }
+
+    #[test]
+    fn a_filter_is_applied_before_anything_is_compared() {
+        let left = GalleryFilter { positions: vec![Position::LeftIndex], ..GalleryFilter::default() };
+        let (compared, hits) = found(&gallery(), &probe(3, 99), Some(left));
+        assert_eq!((compared, hits), (1, vec![(subject(3), Position::LeftIndex, false)]));
+        let named = GalleryFilter { subject_ids: vec![subject(0), subject(9)], ..GalleryFilter::default() };
+        let (compared, hits) = found(&gallery(), &probe(3, 99), Some(named));
+        assert_eq!((compared, hits.len()), (1, 1));
+        assert_eq!(hits[0].0, subject(0));
+    }
+
+    #[test]
+    fn the_image_of_a_template_that_cannot_be_compared_any_more_is_still_a_replay() {
+        let mut shard = gallery();
+        let old = template(7, Engine::new("of-old", 1), Position::LeftIndex);
+        let both = set(vec![old, template(3, ENGINE, Position::RightThumb)]);
+        shard.apply(vec![Update::set(subject(3), 3, &both)]);
+        let (compared, hits) = found(&shard, &probe(3, 7), None);
+        assert_eq!((compared, &hits[0]), (5, &(subject(3), Position::RightThumb, true)));
+        assert!(!found(&shard, &probe(3, 8), None).1[0].2);
+    }
+
+    #[test]
+    fn what_was_replaced_or_forgotten_is_not_found() {
+        let mut shard = gallery();
+        let other = set(vec![template(8, ENGINE, Position::RightThumb)]);
+        shard.apply(vec![Update::set(subject(3), 3, &other), forgotten(1, 2, 0)]);
+        let (compared, hits) = found(&shard, &probe(8, 99), None);
+        assert_eq!((compared, &hits[0].0), (4, &subject(3)));
+        assert_eq!((shard.gallery.len(), shard.holders.len()), (4, 4));
     }
 
     #[test]
