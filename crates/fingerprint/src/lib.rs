@@ -22,6 +22,7 @@ mod gabor;
 mod gallery;
 mod image;
 mod layout;
+mod maps;
 mod matcher;
 mod minutiae;
 mod mosaic;
@@ -42,6 +43,7 @@ pub use crate::extract::{
 };
 pub use crate::gallery::{Found, Gallery, search};
 pub use crate::image::{GreyImage, encode_png};
+pub use crate::maps::{Block, Maps, Position, maps, paired};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
 pub use crate::mosaic::{MergeError, Merged, merge};
 pub use crate::normalise::normalise;
