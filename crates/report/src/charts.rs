@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ridgeline_evaluation::{Histogram, Rates, Reject, Run, ScoreSet, error_versus_reject};
+use ridgeline_evaluation::{Histogram, Point, Rates, Reject, Run, ScoreSet, error_versus_reject};
 
 use crate::ReportError;
 use crate::axis::Axis;
@@ -45,7 +45,7 @@ pub(crate) fn curves(ours: &Engine<'_>, other: Option<&Engine<'_>>) -> Result<St
     let least_fnmr = least(|rates| rates.points().iter().map(|point| point.fnmr).collect());
     let most_fnmr = curves.iter().filter_map(|(.., rates)| rates.fnmr_at(0.0)).fold(0.0, f64::max);
     let series = |place: fn((f64, f64)) -> (f64, f64)| -> Vec<Series> {
-        let of = |rates: &Rates| rates.points().iter().map(|point| place((point.fmr, point.fnmr))).collect();
+        let of = |rates: &Rates| trade(rates).iter().map(|point| place((point.fmr, point.fnmr))).collect();
         curves.iter().map(|(_, i, line, rates)| Series { points: of(rates), colour: colour(*i), line: *line }).collect()
     };
     let det = Chart {
@@ -65,6 +65,14 @@ pub(crate) fn curves(ours: &Engine<'_>, other: Option<&Engine<'_>>) -> Result<St
     let det = figure("DET: lower and further left is better", &det.svg()?);
     let roc = figure("ROC: higher and further left is better", &roc.svg()?);
     Ok(format!("{}<div class=\"charts\">\n{det}{roc}</div>\n", legend(&names)))
+}
+
+/// The points between which one rate is bought with the other: at most one of each end has a rate of 0.
+fn trade(rates: &Rates) -> &[Point] {
+    let points = rates.points();
+    let first = points.partition_point(|point| point.fnmr <= 0.0).saturating_sub(1);
+    let end = (points.partition_point(|point| point.fmr > 0.0) + 1).min(points.len());
+    points.get(first..end).unwrap_or(points)
 }
 
 /// Score histograms of every set, one beside the other run's.
@@ -210,4 +218,21 @@ fn legend(names: &[(String, usize, Line)]) -> String {
     }
     out.push_str("</ul>\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_end_where_a_rate_is_zero() {
+        let ends = |genuine: &[f64], impostors: &[f64]| {
+            let rates = Rates::new(genuine, impostors).unwrap();
+            let points = trade(&rates);
+            (points[0].threshold, points[points.len() - 1].threshold)
+        };
+        assert_eq!(ends(&[3.0, 5.0, 9.0], &[1.0, 2.0, 4.0, 6.0]), (3.0, 9.0));
+        assert_eq!(ends(&[8.0, 9.0], &[1.0, 2.0]), (8.0, 8.0), "groups that lie apart meet in one point");
+        assert_eq!(ends(&[1.0], &[2.0]), (1.0, f64::INFINITY));
+    }
 }

@@ -37,9 +37,9 @@ p{max-width:52rem;margin:.4rem 0}
 .notes{background:#f3f5f8;border-left:4px solid #56b4e9;padding:.6rem .9rem .6rem 2rem;margin:.6rem 0}
 table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e6e9ed;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #b8bfc8;font-weight:600}
+th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid #b8bfc8;font-weight:600;white-space:normal;vertical-align:bottom}
 tr.mean td{font-weight:600}tr.part th{text-align:left;background:#f3f5f8}small{color:#667;font-weight:400}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1.2rem}
 figure{margin:0}figure svg{width:100%;height:auto;display:block}figcaption{font-size:.9rem}
 .legend{display:flex;flex-wrap:wrap;gap:.15rem 1rem;list-style:none;padding:0;margin:.2rem 0;font-size:.85rem}
 .legend span{display:inline-block;width:1.8rem;margin-right:.35rem;vertical-align:middle;border-top:3px solid}

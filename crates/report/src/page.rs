@@ -8,7 +8,6 @@ use crate::ReportError;
 use crate::charts::{self, Rejects};
 use crate::figures::Table;
 use crate::html::{escaped, framed};
-use crate::notes::notes;
 use crate::plot::Line;
 use crate::tables;
 use crate::worst::{Shown, cards};
@@ -25,6 +24,8 @@ pub struct Engine<'a> {
     pub run: &'a Run,
     /// Its costs and qualities.
     pub costs: &'a Costs,
+    /// Its figures.
+    pub table: &'a Table,
 }
 
 /// What a report shows.
@@ -34,8 +35,8 @@ pub struct Report<'a> {
     pub ours: Engine<'a>,
     /// The run that it is compared with.
     pub other: Option<Engine<'a>>,
-    /// Figures of the run.
-    pub table: &'a Table,
+    /// What has to be said before figures are read, as [`notes`](crate::notes) has it.
+    pub notes: &'a [String],
     /// Impostor pairs of high score, worst first.
     pub false_matches: Vec<Shown>,
     /// Genuine pairs of low score, worst first.
@@ -54,19 +55,13 @@ pub fn page(report: &Report<'_>) -> Result<String, ReportError> {
          are alike. Keep it as you keep the images, and do not pass it on.</p>\n",
     );
     let _ = writeln!(body, "<p>{}.</p>", escaped(&subject(report)));
-    let notes = notes(ours.run, other.map(|other| (other.name.as_str(), other.run)));
-    if !notes.is_empty() {
-        let items: String = notes.iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
+    if !report.notes.is_empty() {
+        let items: String = report.notes.iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
         let _ = writeln!(body, "<ul class=\"notes\">{items}</ul>");
     }
     body.push_str("<h2>Error rates</h2>\n");
-    let others = other.map(|other| Table::of(other.run));
-    let mut parts = vec![(ours.name.clone(), report.table)];
-    parts.extend(other.zip(others.as_ref()).map(|(other, table)| (other.name.clone(), table)));
-    let differences = match (other, &others) {
-        (Some(other), Some(table)) => report.table.minus(ours.run, table, other.run),
-        _ => Vec::new(),
-    };
+    let parts: Vec<(&str, &Table)> = engines.iter().map(|engine| (engine.name.as_str(), engine.table)).collect();
+    let differences = other.map_or_else(Vec::new, |other| ours.table.minus(ours.run, other.table, other.run));
     body.push_str(&tables::rates(&parts, &differences));
     body.push_str(TERMS);
     body.push_str("<h2>DET and ROC</h2>\n");
@@ -132,6 +127,7 @@ const MARKS: &str = "<h2>Reading the pictures below</h2>\n<p>Endings are red cir
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::notes::notes;
     use crate::worst::Side;
     use ridgeline_evaluation::Pair;
     use ridgeline_fingerprint::{Classical, Extractor as _, GreyImage, paired};
@@ -179,8 +175,8 @@ pub(crate) mod tests {
     }
 
     fn report<'a>(run: &'a Run, costs: &'a Costs, table: &'a Table) -> Report<'a> {
-        let ours = Engine { name: "ours".into(), run, costs };
-        Report { ours, other: None, table, false_matches: Vec::new(), false_non_matches: Vec::new() }
+        let ours = Engine { name: "ours".into(), run, costs, table };
+        Report { ours, other: None, notes: &[], false_matches: Vec::new(), false_non_matches: Vec::new() }
     }
 
     #[test]
@@ -209,8 +205,11 @@ pub(crate) mod tests {
     fn a_second_run_lies_over_the_first() {
         let (ours, theirs) = (run(&["a", "b"], 8, 0), run(&["a", "<b>"], 8, 3));
         let (costs, none, table) = (costs(&["a", "b"], 8), Costs::default(), Table::of(&ours));
-        let other = Engine { name: "<other>".into(), run: &theirs, costs: &none };
-        let report = Report { other: Some(other), false_matches: vec![shown()], ..report(&ours, &costs, &table) };
+        let their_table = Table::of(&theirs);
+        let other = Engine { name: "<other>".into(), run: &theirs, costs: &none, table: &their_table };
+        let notes = notes(&ours, Some(("<other>", &theirs)));
+        let report =
+            Report { other: Some(other), notes: &notes, false_matches: vec![shown()], ..report(&ours, &costs, &table) };
         let page = page(&report).unwrap();
         for text in
             ["a (&lt;other&gt;)", "ours less &lt;other&gt;", "&lt;b&gt;: only &lt;other&gt; has", "tell no qualities"]
@@ -224,7 +223,8 @@ pub(crate) mod tests {
     fn one_finger_alone_makes_a_page_that_says_so() {
         let (run, costs) = (run(&["a"], 1, 0), Costs::default());
         let table = Table::of(&run);
-        let page = page(&report(&run, &costs, &table)).unwrap();
+        let notes = notes(&run, None);
+        let page = page(&Report { notes: &notes, ..report(&run, &costs, &table) }).unwrap();
         assert!(page.contains("no rates") && page.contains("no curves") && page.contains("do not tell"));
         assert!(!page.contains("NaN"));
     }

@@ -74,12 +74,13 @@ impl Chart<'_> {
         let fault = |error: DrawingAreaErrorKind<_>| error.to_string();
         let area = SVGBackend::with_string(text, (WIDTH, HEIGHT)).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
-            .margin(24)
-            .x_label_area_size(78)
-            .y_label_area_size(118)
+            .margin(16)
+            .margin_right(56)
+            .x_label_area_size(88)
+            .y_label_area_size(138)
             .build_cartesian_2d(self.x.clone(), self.y.clone())
             .map_err(fault)?;
-        let small = ("sans-serif", 24).into_font().color(&INK);
+        let small = ("sans-serif", 28).into_font().color(&INK);
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)

@@ -13,7 +13,7 @@ use crate::page::Engine;
 const NONE: &str = "–";
 
 /// The rates of both runs and what is between them.
-pub(crate) fn rates(parts: &[(String, &Table)], differences: &[Row]) -> String {
+pub(crate) fn rates(parts: &[(&str, &Table)], differences: &[Row]) -> String {
     let mut out = String::from("<table>\n<thead><tr><th>set</th><th>genuine</th><th>impostor</th>");
     for name in NAMES {
         let _ = write!(out, "<th>{name}</th>");

@@ -52,13 +52,14 @@ pub(crate) fn cards(pairs: &[Shown], ours: &Engine<'_>, other: Option<&Engine<'_
         let Pair { a, b, .. } = shown.pair;
         let _ = write!(
             out,
-            "<figure><figcaption><b>{}</b> finger {} impression {} with finger {} impression {}<br>{}",
+            "<figure><figcaption><b>{}</b> finger {} impression {} with finger {} impression {}<br>{}, {} minutiae paired",
             escaped(&shown.set),
             a.0,
             a.1,
             b.0,
             b.1,
-            meaning(ours, &shown.set, shown.pair.score)
+            meaning(ours, &shown.set, shown.pair.score),
+            shown.paired.len()
         );
         let of_pair = |other: &Engine<'_>| {
             let pairs = &other.run.set(&shown.set)?.pairs;
@@ -68,7 +69,7 @@ pub(crate) fn cards(pairs: &[Shown], ours: &Engine<'_>, other: Option<&Engine<'_
             let _ = write!(out, "<br>{}: {}", escaped(&other.name), meaning(other, &shown.set, score));
         }
         let (left, right): (Vec<Position>, Vec<Position>) = shown.paired.iter().copied().unzip();
-        let _ = write!(out, ", {} minutiae paired</figcaption><div class=\"sides\">", shown.paired.len());
+        out.push_str("</figcaption><div class=\"sides\">");
         for (side, paired) in shown.sides.iter().zip([left, right]) {
             let _ = write!(out, "<div>{}</div>", picture(side, &paired));
         }

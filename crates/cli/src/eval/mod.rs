@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use ridgeline_evaluation::{Costs, Run};
 use ridgeline_fingerprint::eval::{
-    EXTRACT_HEADER, ExtractRow, Pairs, QUALITY_HEADER, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow,
+    EXTRACT_HEADER, ExtractRow, Pairs, QUALITY_HEADER, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow, Speed,
     extract_all, extract_csv, quality_csv, scores_csv, speed, speed_csv,
 };
 use ridgeline_fingerprint::{ENGINE_NAME, ENGINE_VERSION, GreyImage, Limits, decode, normalise};
@@ -24,8 +24,8 @@ mod worst;
 
 use self::other::Other;
 
-/// CPU time for which comparisons are repeated, nanoseconds.
-const SPEED_NS: u64 = 3_000_000_000;
+/// CPU time for which comparisons are repeated, nanoseconds. Tests look at no speed.
+const SPEED_NS: u64 = if cfg!(test) { 10_000_000 } else { 3_000_000_000 };
 const FILES: [&str; 4] = ["ours.scores.csv", "ours.extract.csv", "ours.speed.csv", "ours.quality.csv"];
 const REPORT: &str = "report.html";
 
@@ -46,7 +46,7 @@ struct Extracted<'a> {
 /// be written or holds a run.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let sets = sets(args)?;
-    let other = args.compare.as_deref().map(other::read).transpose()?;
+    let mut other = args.compare.as_deref().map(other::read).transpose()?;
     if let Some(name) = FILES.iter().chain(&[REPORT]).find(|name| args.out.join(name).exists()) {
         bail!("{} holds a run already ({name}): name another folder", args.out.display());
     }
@@ -62,6 +62,10 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         extracts.push_str(&extract_csv(name, &rows));
         qualities.push_str(&quality_csv(name, &rows));
         speeds.push_str(&speed.as_ref().map_or_else(String::new, |speed| speed_csv(name, speed)));
+        say_costs(name, &rows, pairs.len(), speed.as_ref());
+        if pairs.is_empty() {
+            output::line(&format!("{name}: a single image makes no pairs, so the report leaves the set out"));
+        }
         done.push(Extracted { name, files, rows });
     }
     for (name, text) in FILES.iter().zip([&scores, &extracts, &speeds, &qualities]) {
@@ -71,34 +75,42 @@ pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let mut costs = Costs::default();
     costs.read_extract(&extracts).and_then(|()| costs.read_speed(&speeds)).context("the costs as written")?;
     costs.read_quality(&qualities).context("the qualities as written")?;
-    report(args, &run, &costs, &done, other.as_ref())?;
+    let notes = notes(&run, other.as_ref().map(|other| (other.name.as_str(), &other.run)));
+    if let Some(other) = &mut other {
+        // Means over other sets would stand beside one another as if they compared.
+        other.run.sets.retain(|set| run.set(&set.name).is_some());
+    }
+    report(args, Measured { run: &run, costs: &costs, sets: &done }, other.as_ref(), &notes)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// What was measured of all sets.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    run: &'a Run,
+    costs: &'a Costs,
+    sets: &'a [Extracted<'a>],
+}
+
 /// Says the figures and writes the page.
-fn report(
-    args: &EvalArgs,
-    run: &Run,
-    costs: &Costs,
-    sets: &[Extracted<'_>],
-    other: Option<&Other>,
-) -> anyhow::Result<()> {
-    say_costs(run, costs);
+fn report(args: &EvalArgs, ours: Measured<'_>, other: Option<&Other>, notes: &[String]) -> anyhow::Result<()> {
+    let Measured { run, costs, sets } = ours;
     let table = Table::of(run);
     say_rates("", &table);
-    if let Some(other) = other {
-        say_rates(&format!("{}: ", other.name), &Table::of(&other.run));
+    let beside = other.map(|other| (other, Table::of(&other.run)));
+    if let Some((other, table)) = &beside {
+        say_rates(&format!("{}: ", other.name), table);
     }
-    for note in notes(run, other.map(|other| (other.name.as_str(), &other.run))) {
-        output::line(&note);
-    }
-    let ours = Engine { name: format!("{ENGINE_NAME} {ENGINE_VERSION}"), run, costs };
+    notes.iter().for_each(|note| output::line(note));
     let report = Report {
-        ours,
-        other: other.map(|other| Engine { name: other.name.clone(), run: &other.run, costs: &other.costs }),
-        table: &table,
-        false_matches: worst::shown(args, sets, &run.worst_impostors(worst::SHOWN))?,
-        false_non_matches: worst::shown(args, sets, &run.worst_genuine(worst::SHOWN))?,
+        ours: Engine { name: format!("{ENGINE_NAME} {ENGINE_VERSION}"), run, costs, table: &table },
+        other: beside.as_ref().map(|(other, table)| {
+            let Other { name, run, costs } = other;
+            Engine { name: name.clone(), run, costs, table }
+        }),
+        notes,
+        false_matches: worst::shown(args, run, sets, &run.worst_impostors(worst::SHOWN))?,
+        false_non_matches: worst::shown(args, run, sets, &run.worst_genuine(worst::SHOWN))?,
     };
     let path = args.out.join(REPORT);
     write(&path, page(&report)?.as_bytes())?;
@@ -131,20 +143,17 @@ fn compared(args: &EvalArgs, set: &str, rows: &[ExtractRow]) -> anyhow::Result<V
     Ok(scores.into_iter().flatten().collect())
 }
 
-fn say_costs(run: &Run, costs: &Costs) {
-    for set in &run.sets {
-        let of_set = costs.of(&set.name);
-        let rate =
-            of_set.matches_per_cpu_s.map_or_else(String::new, |n| format!(", {n:.0} comparisons per CPU second"));
-        output::line(&format!(
-            "{}: {} images ({} without a template), {} pairs, {:.1} ms to extract{rate}",
-            set.name,
-            of_set.extract_ms.len(),
-            of_set.failed,
-            set.pairs.len(),
-            of_set.median_extract_ms().unwrap_or_default(),
-        ));
-    }
+fn say_costs(set: &str, rows: &[ExtractRow], pairs: usize, speed: Option<&Speed>) {
+    let failed = rows.iter().filter(|row| row.template.is_none()).count();
+    let mut times: Vec<f64> = rows.iter().map(|row| row.cpu_ms).collect();
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let rate = speed.map_or(0.0, |speed| speed.matches_per_cpu_s);
+    output::line(&format!(
+        "{set}: {} images ({failed} without a template), {pairs} pairs, {median:.1} ms to extract, {rate:.0} comparisons \
+         per CPU second",
+        rows.len(),
+    ));
 }
 
 fn say_rates(of: &str, table: &Table) {
@@ -208,7 +217,7 @@ fn folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The images of a folder by finger and impression. Files of another form are left out.
 ///
 /// # Errors
-/// If the folder cannot be read or holds none.
+/// If the folder cannot be read, holds none, or holds two of one impression.
 pub(crate) fn images(folder: &Path) -> anyhow::Result<Vec<(SampleId, PathBuf)>> {
     let context = || format!("cannot read {}", folder.display());
     let mut found = Vec::new();
@@ -222,6 +231,13 @@ pub(crate) fn images(folder: &Path) -> anyhow::Result<Vec<(SampleId, PathBuf)>> 
     found.sort();
     if found.is_empty() {
         bail!("{} holds no files named <finger>_<impression>.<ext>", folder.display());
+    }
+    for pair in found.windows(2) {
+        if let [(one, first), (other, second)] = pair
+            && one == other
+        {
+            bail!("{} and {} are named as the same impression", first.display(), second.display());
+        }
     }
     Ok(found)
 }
@@ -262,6 +278,8 @@ mod tests {
         let found = images(dir.path()).unwrap();
         let ids: Vec<_> = found.iter().map(|(id, _)| (id.finger, id.impression)).collect();
         assert_eq!(ids, [(2, 1), (2, 2), (10, 1)]);
+        std::fs::write(dir.path().join("02_1.tif"), "x").unwrap();
+        assert!(images(dir.path()).unwrap_err().to_string().contains("the same impression"));
         let empty = tempfile::tempdir().unwrap();
         assert!(images(empty.path()).is_err());
     }
@@ -307,10 +325,36 @@ mod tests {
         run(&args).unwrap();
         assert_eq!((lines(&args, "ours.scores.csv"), lines(&args, "ours.extract.csv")), (2, 3));
         assert!(lines(&args, "ours.speed.csv") >= 1);
-        for name in FILES {
+        for name in FILES.iter().chain(&[REPORT]) {
             assert_eq!(args.out.join(name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert!(run(&args).unwrap_err().to_string().contains("holds a run already"));
+        let page = std::fs::read_to_string(args.out.join(REPORT)).unwrap();
+        assert!(page.contains("no rates") && page.contains("biometric data") && !page.contains("NaN"));
+    }
+
+    #[test]
+    fn a_second_run_is_read_first_and_laid_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = args(dir.path(), &[]);
+        draw(&first.scans.join("a"), 2);
+        draw(&first.scans.join("single"), 1);
+        std::fs::remove_file(first.scans.join("single/1_2.png")).unwrap();
+        let second = EvalArgs { out: dir.path().join("second"), compare: Some(first.out.clone()), ..first.clone() };
+        let early = run(&second).unwrap_err();
+        assert!(format!("{early:#}").contains("cannot read") && !second.out.exists());
+        run(&first).unwrap();
+        run(&second).unwrap();
+        let page = std::fs::read_to_string(second.out.join(REPORT)).unwrap();
+        assert!(page.contains("a (out)") && page.contains("less out") && page.contains("data:image/png"));
+        assert!(!page.contains("single"), "a set of one image has no pairs");
+        let scores = std::fs::read_to_string(first.out.join("ours.scores.csv")).unwrap();
+        let other = scores.replace("a,1,1,1,2,", "a,1,1,1,3,");
+        std::fs::write(first.out.join("ours.scores.csv"), other).unwrap();
+        let third = EvalArgs { out: dir.path().join("third"), ..second };
+        run(&third).unwrap();
+        let page = std::fs::read_to_string(third.out.join(REPORT)).unwrap();
+        assert!(page.contains("1 pairs are only in this run and 1 only in out") && !page.contains("less out"));
     }
 
     #[test]

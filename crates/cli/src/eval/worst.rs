@@ -1,7 +1,7 @@
 //! The images behind the worst pairs.
 
 use anyhow::Context as _;
-use ridgeline_evaluation::Worst;
+use ridgeline_evaluation::{Run, Worst};
 use ridgeline_fingerprint::paired;
 use ridgeline_report::{Shown, Side};
 
@@ -15,9 +15,11 @@ pub(super) const SHOWN: usize = 6;
 ///
 /// # Errors
 /// If an image has become unreadable.
-pub(super) fn shown(args: &EvalArgs, sets: &[Extracted<'_>], pairs: &[Worst]) -> anyhow::Result<Vec<Shown>> {
+pub(super) fn shown(args: &EvalArgs, run: &Run, sets: &[Extracted<'_>], pairs: &[Worst]) -> anyhow::Result<Vec<Shown>> {
     let one = |worst: &Worst| {
-        let set = sets.get(worst.set).context("the set of a pair")?;
+        // A set without pairs is not in the run, so places differ.
+        let name = run.sets.get(worst.set).map(|set| set.name.as_str());
+        let set = sets.iter().find(|set| Some(set.name) == name).context("the set of a pair")?;
         let side = |(finger, impression): (u32, u32)| {
             let is_it = |id: &ridgeline_fingerprint::eval::SampleId| (id.finger, id.impression) == (finger, impression);
             let (_, path) = set.files.iter().find(|(id, _)| is_it(id)).context("the file of an impression")?;
