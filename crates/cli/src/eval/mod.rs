@@ -338,8 +338,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = args(dir.path(), &[]);
         draw(&first.scans.join("a"), 2);
-        draw(&first.scans.join("single"), 1);
-        std::fs::remove_file(first.scans.join("single/1_2.png")).unwrap();
+        draw(&first.scans.join("lonely"), 1);
+        std::fs::remove_file(first.scans.join("lonely/1_2.png")).unwrap();
         let second = EvalArgs { out: dir.path().join("second"), compare: Some(first.out.clone()), ..first.clone() };
         let early = run(&second).unwrap_err();
         assert!(format!("{early:#}").contains("cannot read") && !second.out.exists());
@@ -347,7 +347,7 @@ mod tests {
         run(&second).unwrap();
         let page = std::fs::read_to_string(second.out.join(REPORT)).unwrap();
         assert!(page.contains("a (out)") && page.contains("less out") && page.contains("data:image/png"));
-        assert!(!page.contains("single"), "a set of one image has no pairs");
+        assert!(!page.contains("lonely"), "a set of one image has no pairs");
         let scores = std::fs::read_to_string(first.out.join("ours.scores.csv")).unwrap();
         let other = scores.replace("a,1,1,1,2,", "a,1,1,1,3,");
         std::fs::write(first.out.join("ours.scores.csv"), other).unwrap();
