@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use ridgeline_domain::Sensitive;
 use ridgeline_fingerprint::formats::{MinutiaType, Record, View};
 use ridgeline_fingerprint::{
-    Classical, Extractor as _, GreyImage, Limits, Minutia, MinutiaKind, Template, decode, maps, normalise,
+    Classical, ENGINE, Extractor as _, GreyImage, Limits, Minutia, MinutiaKind, Template, decode, maps, normalise,
 };
 use ridgeline_report::{Canvas, draw_maps, draw_template};
 
@@ -72,7 +72,7 @@ fn of_image(image: &GreyImage) -> anyhow::Result<Seen> {
         ("kind", "image".to_owned()),
         ("size", size(image)),
         ("compared as", size(&sample)),
-        ("extractor", format!("{} {}", Classical.name(), Classical.version())),
+        ("extractor", ENGINE.to_string()),
         (
             "ridges",
             format!("{:.0} % of the area, mean clarity {:.2}", 100.0 * maps.foreground_share(), maps.mean_clarity()),
@@ -98,7 +98,7 @@ fn of_template(template: &Template, length: usize) -> Seen {
     let lines = vec![
         ("kind", "template".to_owned()),
         ("size", format!("{} x {} pixels at 500 dpi", template.width(), template.height())),
-        ("extractor", format!("version {}", template.engine_version())),
+        ("extractor", template.engine().to_string()),
         ("quality", template.quality().value().to_string()),
         ("minutiae", counted(template.minutiae())),
         ("template", format!("{length} bytes")),
@@ -161,7 +161,7 @@ mod tests {
     fn template() -> Template {
         let kind = |i: u8| if i.is_multiple_of(2) { MinutiaKind::Ending } else { MinutiaKind::Bifurcation };
         let minutia = |i: u8| Minutia { x: 10 * u16::from(i), y: 50, direction: i, kind: kind(i), quality: 60 };
-        Template::new(1, 200, 100, Quality::new(71), (1..9).map(minutia).collect()).unwrap()
+        Template::new(ENGINE, 200, 100, Quality::new(71), (1..9).map(minutia).collect()).unwrap()
     }
 
     fn seen(bytes: Vec<u8>) -> anyhow::Result<Seen> {
@@ -185,7 +185,7 @@ mod tests {
         assert!(std::fs::read(&out).unwrap().starts_with(b"\x89PNG"));
         assert!(run(&args).is_err(), "an existing picture is not replaced");
         let seen = seen(std::fs::read(&args.file).unwrap()).unwrap();
-        assert!(line(&seen, "extractor").starts_with("ridgeline-classical "));
+        assert!(line(&seen, "extractor").starts_with("ridgeline-classical/"));
         assert!(line(&seen, "minutiae").contains(" endings, "));
     }
 
@@ -200,6 +200,7 @@ mod tests {
     #[test]
     fn templates_and_records_are_described_view_by_view() {
         let own = seen(template().to_bytes()).unwrap();
+        assert_eq!(line(&own, "extractor"), ENGINE.to_string());
         assert_eq!((line(&own, "minutiae"), line(&own, "quality")), ("8 (4 endings, 4 bifurcations)", "71"));
         assert_eq!((own.pictures[0].width(), own.pictures[0].height()), (400, 200));
         for format in RecordFormat::ALL {

@@ -151,7 +151,7 @@ mod tests {
         let pairs = paired(&template, &template);
         assert!(pairs.len() >= template.minutiae().len().min(96) / 2);
         assert!(pairs.iter().all(|(a, b)| (a.0 - b.0).hypot(a.1 - b.1) < 3.0));
-        let empty = Template::new(template.engine_version(), 100, 100, template.quality(), Vec::new()).unwrap();
+        let empty = Template::new(template.engine().clone(), 100, 100, template.quality(), Vec::new()).unwrap();
         assert!(paired(&template, &empty).is_empty() && paired(&empty, &empty).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use ridgeline_fingerprint::eval::{
     EXTRACT_HEADER, ExtractRow, Pairs, QUALITY_HEADER, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow, Speed,
     extract_all, extract_csv, quality_csv, scores_csv, speed, speed_csv,
 };
-use ridgeline_fingerprint::{ENGINE_NAME, ENGINE_VERSION, GreyImage, Limits, decode, normalise};
+use ridgeline_fingerprint::{ENGINE, GreyImage, Limits, decode, normalise};
 use ridgeline_report::{Engine, Figure, Report, Table, notes, page};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -103,7 +103,7 @@ fn report(args: &EvalArgs, ours: Measured<'_>, other: Option<&Other>, notes: &[S
     }
     notes.iter().for_each(|note| output::line(note));
     let report = Report {
-        ours: Engine { name: format!("{ENGINE_NAME} {ENGINE_VERSION}"), run, costs, table: &table },
+        ours: Engine { name: ENGINE.to_string(), run, costs, table: &table },
         other: beside.as_ref().map(|(other, table)| {
             let Other { name, run, costs } = other;
             Engine { name: name.clone(), run, costs, table }
