@@ -10,6 +10,9 @@ const SCORES: &str = ".scores.csv";
 /// How this command calls its own runs: their folders tell them apart.
 const OURS: &str = "ours";
 
+/// Adds the text of a file to what is known of a run.
+type Reader = fn(&mut Costs, &str) -> Result<(), CostsError>;
+
 /// A run by its name.
 pub(super) struct Other {
     pub(super) name: String,
@@ -29,7 +32,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Other> {
     }
     let prefix = scores.file_name().and_then(|name| name.to_str()?.strip_suffix(SCORES)).unwrap_or(OURS).to_owned();
     let mut costs = Costs::default();
-    let readers: [(&str, fn(&mut Costs, &str) -> Result<(), CostsError>); 3] =
+    let readers: [(&str, Reader); 3] =
         [("extract", Costs::read_extract), ("speed", Costs::read_speed), ("quality", Costs::read_quality)];
     for (kind, reader) in readers {
         let file = scores.with_file_name(format!("{prefix}.{kind}.csv"));
