@@ -1,9 +1,10 @@
 //! The extractor: from a grey image to a template.
 
 use crate::engine::Engine;
-use crate::field::{self, Fields};
+use crate::field::{self, Fields, length};
 use crate::frequency::{self, Periods};
 use crate::gabor;
+use crate::half::{HALF_BLOCK, doubled, halved};
 use crate::image::GreyImage;
 use crate::minutiae;
 use crate::plane::{BLOCK, Plane, grey_plane, resampled};
@@ -68,25 +69,50 @@ impl Extractor for Classical {
     }
 
     fn extract(&self, image: &GreyImage) -> Result<Extraction, ExtractError> {
+        self.extract_watched(image, &mut |_| ())
+    }
+}
+
+impl Classical {
+    /// Extracts as [`Extractor::extract`] does and says when each stage is done, for measurements.
+    ///
+    /// # Errors
+    /// The same as [`Extractor::extract`]'s.
+    pub fn extract_watched(&self, image: &GreyImage, done: &mut dyn FnMut(Stage)) -> Result<Extraction, ExtractError> {
         let plane = at_working_resolution(image)?;
-        let mut fields = field::estimate(&plane);
-        let area = fields.foreground.data.iter().filter(|set| **set).count();
+        let mut half = halved(&plane);
+        done(Stage::Scale);
+        let mut fields = field::estimate(&plane, &half);
+        if area(&fields) < MIN_AREA_BLOCKS {
+            return Err(ExtractError::NotAFingerprint);
+        }
+        if fields.is_light_on_dark() {
+            // Filters have no mean: turning the sign of the image turns ridges into valleys.
+            half.data.iter_mut().for_each(|value| *value = -*value);
+        }
+        done(Stage::Fields);
+        let periods = frequency::estimate(&plane, &fields);
+        done(Stage::Periods);
+        let draft = gabor::enhance(&half, &fields, &periods.period);
+        fields.keep_clear(&minutiae::clarity(&draft, &fields));
+        let area = area(&fields);
         if area < MIN_AREA_BLOCKS {
             return Err(ExtractError::NotAFingerprint);
         }
-        let periods = frequency::estimate(&plane, &fields);
         // Ridges once enhanced show their orientation more reliably than the raw image does.
-        let draft = gabor::enhance(&plane, &fields, &periods.period);
-        let drawn = field::estimate(&redrawn(&draft, &fields.contrast));
-        (fields.cos2, fields.sin2) = (drawn.cos2, drawn.sin2);
-        let enhanced = gabor::enhance(&plane, &fields, &periods.period);
+        fields.reorient(&redrawn(draft, &fields.contrast));
+        done(Stage::Draft);
+        let enhanced = gabor::enhance(&half, &fields, &periods.period);
         let clarity = minutiae::clarity(&enhanced, &fields);
+        let enhanced = doubled(&enhanced);
+        done(Stage::Enhance);
         let seen = Impression { fields, periods, clarity };
         if !seen.is_ridged() {
             return Err(ExtractError::NotAFingerprint);
         }
         let mut found = minutiae::find(&enhanced, &seen.fields, &seen.periods, &seen.clarity);
         found.retain(|m| usize::from(m.x) < plane.width && usize::from(m.y) < plane.height);
+        done(Stage::Minutiae);
         if !seen.is_plausible_count(found.len(), area) {
             return Err(ExtractError::NotAFingerprint);
         }
@@ -97,30 +123,52 @@ impl Extractor for Classical {
     }
 }
 
-/// Least foreground in blocks of 64 pixels: about 6 × 6 mm.
-const MIN_AREA_BLOCKS: usize = 220;
-/// Least share of foreground positions with a clear ridge period.
-const MIN_PERIODIC_SHARE: f32 = 0.25;
-const MIN_MINUTIAE: usize = 6;
-/// Least foreground blocks a minutia, weighted by their clarity; print and noise crowd minutiae.
-const MIN_BLOCKS_A_MINUTIA: f32 = 5.5;
-/// Least mean clarity of the foreground.
-const MIN_CLARITY: f32 = 0.4;
-/// The same upwards; a regular grating has no minutiae but those at its border.
-const MAX_BLOCKS_A_MINUTIA: f32 = 80.0;
-/// Greatest smoothness of the orientation. Arches bend little, lines of print and gratings less.
-const MAX_SMOOTHNESS: f32 = 0.978;
+/// A stage of an extraction, in the order they are done in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The image at 500 dpi, and at half that.
+    Scale,
+    /// Contrast, orientation, foreground and polarity.
+    Fields,
+    /// Ridge periods.
+    Periods,
+    /// The first enhancement, and orientation and foreground from it.
+    Draft,
+    /// The second enhancement.
+    Enhance,
+    /// Skeletons and minutiae.
+    Minutiae,
+}
 
-/// An enhanced image as grey values of even contrast.
-fn redrawn(enhanced: &Plane<f32>, contrast: &Plane<f32>) -> Plane<u8> {
-    let width = enhanced.width;
-    let grey = |(cell, value): (usize, &f32)| {
-        let (x, y) = (cell % width, cell / width);
-        let scale = 60.0 / contrast.at(x / BLOCK, y / BLOCK).max(4.0);
-        (128.0 + value * scale).clamp(0.0, 255.0) as u8
-    };
-    let data = enhanced.data.iter().enumerate().map(grey).collect();
-    Plane { width, height: enhanced.height, data }
+/// Least foreground in blocks of 64 pixels: about 5 × 5 mm.
+const MIN_AREA_BLOCKS: usize = 150;
+/// Least share of foreground positions with a clear ridge period.
+const MIN_PERIODIC_SHARE: f32 = 0.15;
+const MIN_MINUTIAE: usize = 5;
+/// Least foreground blocks a minutia, weighted by their clarity; print and noise crowd minutiae.
+const MIN_BLOCKS_A_MINUTIA: f32 = 3.5;
+/// Least mean clarity of the foreground.
+const MIN_CLARITY: f32 = 0.3;
+/// The same upwards; a regular grating has no minutiae but those at its border.
+const MAX_BLOCKS_A_MINUTIA: f32 = 110.0;
+/// Greatest smoothness of the orientation. Arches bend little, lines of print and gratings less.
+const MAX_SMOOTHNESS: f32 = 0.98;
+
+/// Blocks of foreground.
+fn area(fields: &Fields) -> usize {
+    fields.foreground.data.iter().filter(|set| **set).count()
+}
+
+/// An enhanced image brought to even contrast.
+fn redrawn(mut enhanced: Plane<f32>, contrast: &Plane<f32>) -> Plane<f32> {
+    for (y, row) in enhanced.data.chunks_exact_mut(enhanced.width).enumerate() {
+        let contrast = contrast.row(y / HALF_BLOCK);
+        for (cells, contrast) in row.chunks_exact_mut(HALF_BLOCK).zip(contrast) {
+            let scale = 60.0 / contrast.max(4.0);
+            cells.iter_mut().for_each(|cell| *cell = (*cell * scale).clamp(-128.0, 127.0));
+        }
+    }
+    enhanced
 }
 
 pub(crate) fn at_working_resolution(image: &GreyImage) -> Result<Plane<u8>, ExtractError> {
@@ -157,8 +205,8 @@ impl Impression {
     /// How smoothly the ridge orientation varies over the foreground, 0 to 1.
     fn smoothness(&self) -> f32 {
         let (cos2, sin2) = (self.fields.cos2.blurred(2.5), self.fields.sin2.blurred(2.5));
-        let length = cos2.data.iter().zip(&sin2.data).map(|(c, s)| c.hypot(*s)).collect();
-        self.mean_over_foreground(&Plane { data: length, ..cos2 })
+        let smooth = cos2.data.iter().zip(&sin2.data).map(|(c, s)| length(*c, *s)).collect();
+        self.mean_over_foreground(&Plane { data: smooth, ..cos2 })
     }
 
     fn is_plausible_count(&self, minutiae: usize, area: usize) -> bool {

@@ -13,6 +13,8 @@ const LINES: i32 = 11;
 const MAX_LAG: usize = 19;
 /// Autocorrelation at the period, relative to lag 0, above which a profile counts as periodic.
 const MIN_PERIODICITY: f32 = 0.25;
+/// Pixels around the image that a window can reach.
+const MARGIN: usize = 32;
 /// Blocks between two estimates.
 const STRIDE: usize = 2;
 
@@ -25,6 +27,7 @@ pub(crate) struct Periods {
 
 /// Estimates the ridge period; blocks without a clear one take their neighbourhood's.
 pub(crate) fn estimate(image: &Plane<u8>, fields: &Fields) -> Periods {
+    let image = &with_margin(image);
     let mask = &fields.foreground;
     let (width, height) = (mask.width.div_ceil(STRIDE), mask.height.div_ceil(STRIDE));
     let mut weight = Plane::filled(width, height, 0.0_f32);
@@ -61,24 +64,45 @@ pub(crate) fn estimate(image: &Plane<u8>, fields: &Fields) -> Periods {
     Periods { period, periodic_share: found.len() as f32 / tried.max(1) as f32, median }
 }
 
+/// The image in whole blocks with its border replicated [`MARGIN`] times.
+fn with_margin(image: &Plane<u8>) -> Plane<u8> {
+    let side = |pixels: usize| pixels.div_ceil(BLOCK) * BLOCK + 2 * MARGIN;
+    let width = side(image.width);
+    let mut out = Plane::filled(width, side(image.height), 0_u8);
+    for (y, target) in out.data.chunks_exact_mut(width).enumerate() {
+        let row = image.row(y.saturating_sub(MARGIN).min(image.height - 1));
+        target[..MARGIN].fill(row[0]);
+        target[MARGIN..MARGIN + image.width].copy_from_slice(row);
+        target[MARGIN + image.width..].fill(row[image.width - 1]);
+    }
+    out
+}
+
 /// Cosine and sine of an angle given those of its double.
 pub(crate) fn half_angle(cos2: f32, sin2: f32) -> (f32, f32) {
-    let half = sin2.atan2(cos2) / 2.0;
-    (half.cos(), half.sin())
+    let half = libm::atan2f(sin2, cos2) / 2.0;
+    (libm::cosf(half), libm::sinf(half))
 }
 
 fn period_at(image: &Plane<u8>, centre: (usize, usize), along: (f32, f32)) -> Option<(f32, f32)> {
     let mut profile = [0.0_f32; PROFILE];
-    let (limit_x, limit_y) = ((image.width - 1) as f32, (image.height - 1) as f32);
-    for (i, total) in profile.iter_mut().enumerate() {
-        let across = i as f32 - (PROFILE as f32 - 1.0) / 2.0;
-        let x = centre.0 as f32 - along.1 * across;
-        let y = centre.1 as f32 + along.0 * across;
-        for line in -LINES / 2..=LINES / 2 {
-            let sx = (x + along.0 * line as f32).clamp(0.0, limit_x);
-            let sy = (y + along.1 * line as f32).clamp(0.0, limit_y);
-            *total += f32::from(image.at((sx + 0.5) as usize, (sy + 0.5) as usize));
+    // In 1/65536 pixel; the image has a margin of MARGIN pixels on every side, wider than the window reaches.
+    let fixed = |pixels: f32| (pixels * 65_536.0) as i32;
+    let (ax, ay) = (fixed(along.0), fixed(along.1));
+    let (first, side) = ((PROFILE as i32 - 1) * 32_768, (LINES - 1) * 32_768);
+    let corner = |centre: usize, across: i32, along: i32| {
+        let reach = i64::from(across) * i64::from(first) + i64::from(along) * i64::from(side);
+        (((centre + MARGIN) as i32) << 16) + 32_768 - (reach >> 16) as i32
+    };
+    let (mut x, mut y) = (corner(centre.0, -ay, ax), corner(centre.1, ax, ay));
+    for total in &mut profile {
+        let (mut sx, mut sy, mut sum) = (x, y, 0_u32);
+        for _ in 0..LINES {
+            sum += u32::from(image.at((sx >> 16) as usize, (sy >> 16) as usize));
+            (sx, sy) = (sx + ax, sy + ay);
         }
+        *total = sum as f32;
+        (x, y) = (x - ay, y + ax);
     }
     let mean = profile.iter().sum::<f32>() / PROFILE as f32;
     profile.iter_mut().for_each(|value| *value -= mean);

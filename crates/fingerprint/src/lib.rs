@@ -7,6 +7,7 @@
 //! ```
 
 mod align;
+mod bits;
 /// Score to false match rate.
 pub mod calibration;
 mod cylinder;
@@ -20,9 +21,9 @@ pub mod formats;
 mod frequency;
 mod gabor;
 mod gallery;
+mod half;
 mod image;
 mod layout;
-mod maps;
 mod matcher;
 mod minutiae;
 mod mosaic;
@@ -39,11 +40,10 @@ mod wsq;
 pub use crate::decode::{ImageError, ImageFormat, Limits, MIN_SIDE_PIXELS, decode};
 pub use crate::engine::{ENGINE_NAME_BYTES_MAX, Engine};
 pub use crate::extract::{
-    Classical, ENGINE, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, WORKING_DPI,
+    Classical, ENGINE, ENGINE_NAME, ENGINE_VERSION, ExtractError, Extraction, Extractor, Stage, WORKING_DPI,
 };
 pub use crate::gallery::{Found, Gallery, search};
 pub use crate::image::{GreyImage, encode_png};
-pub use crate::maps::{Block, Maps, Position, maps, paired};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
 pub use crate::mosaic::{MergeError, Merged, merge};
 pub use crate::normalise::normalise;

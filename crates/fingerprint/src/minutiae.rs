@@ -5,6 +5,7 @@ use std::f32::consts::{PI, TAU};
 
 use crate::field::Fields;
 use crate::frequency::Periods;
+use crate::half::HALF_BLOCK;
 use crate::plane::{BLOCK, Plane};
 use crate::template::{Minutia, MinutiaKind};
 use crate::thin::{MAX_WALK, Skeleton, Stop};
@@ -20,7 +21,7 @@ struct Found {
     period: f32,
 }
 
-/// Local clarity of the ridges, 0 to 1, by block.
+/// Local clarity of the ridges, 0 to 1, by block; `enhanced` is at half size.
 pub(crate) fn clarity(enhanced: &Plane<f32>, fields: &Fields) -> Plane<f32> {
     let mut out = Plane::filled(fields.contrast.width, fields.contrast.height, 0.0_f32);
     for row in 0..out.height {
@@ -29,12 +30,12 @@ pub(crate) fn clarity(enhanced: &Plane<f32>, fields: &Fields) -> Plane<f32> {
                 continue;
             }
             let mut total = 0.0;
-            for line in 0..BLOCK {
-                let start = column * BLOCK;
-                let cells = &enhanced.row(row * BLOCK + line)[start..start + BLOCK];
+            for line in 0..HALF_BLOCK {
+                let start = column * HALF_BLOCK;
+                let cells = &enhanced.row(row * HALF_BLOCK + line)[start..start + HALF_BLOCK];
                 total += cells.iter().map(|v| v * v).sum::<f32>();
             }
-            let response = (total / (BLOCK * BLOCK) as f32).sqrt();
+            let response = (total / (HALF_BLOCK * HALF_BLOCK) as f32).sqrt();
             let ratio = response / fields.contrast.at(column, row).max(4.0);
             out.set(column, row, (ratio / CLEAR_RESPONSE).min(1.0));
         }
@@ -61,16 +62,10 @@ const AHEAD: f32 = 16.0;
 pub(crate) fn find(enhanced: &Plane<f32>, fields: &Fields, periods: &Periods, clarity: &Plane<f32>) -> Vec<Minutia> {
     let mut found = Vec::new();
     for kind in [MinutiaKind::Ending, MinutiaKind::Bifurcation] {
-        let is_line = |value: f32| match kind {
-            MinutiaKind::Ending => value < 0.0,
-            MinutiaKind::Bifurcation => value > 0.0,
+        let mut skeleton = match kind {
+            MinutiaKind::Ending => Skeleton::of(enhanced, |value| value < 0.0),
+            MinutiaKind::Bifurcation => Skeleton::of(enhanced, |value| value > 0.0),
         };
-        let pattern = Plane {
-            width: enhanced.width,
-            height: enhanced.height,
-            data: enhanced.data.iter().map(|&value| u8::from(is_line(value))).collect(),
-        };
-        let mut skeleton = Skeleton::of(pattern);
         skeleton.prune((periods.median * SPUR) as usize);
         for (x, y, _) in skeleton.special().into_iter().filter(|special| special.2 == 1) {
             let Some(traced) = line_end(&skeleton, (x, y), periods) else { continue };

@@ -2,6 +2,7 @@
 
 use crate::extract::{WORKING_DPI, at_working_resolution};
 use crate::field;
+use crate::half::halved;
 use crate::image::GreyImage;
 use crate::plane::BLOCK;
 
@@ -14,7 +15,7 @@ const MARGIN_BLOCKS: usize = 3;
 /// without a visible finger is only rescaled; one that cannot be rescaled is returned as it is.
 pub fn normalise(image: &GreyImage) -> GreyImage {
     let Ok(plane) = at_working_resolution(image) else { return image.clone() };
-    let mask = field::estimate(&plane).foreground;
+    let mask = field::estimate(&plane, &halved(&plane)).foreground;
     let (mut left, mut top, mut right, mut bottom) = (usize::MAX, usize::MAX, 0, 0);
     for y in 0..mask.height {
         for x in (0..mask.width).filter(|&x| mask.at(x, y)) {

@@ -57,32 +57,39 @@ impl Plane<f32> {
     /// Separable Gaussian blur with replicated borders; `sigma` in cells.
     pub(crate) fn blurred(&self, sigma: f32) -> Self {
         let radius = (2.5 * sigma).ceil() as usize;
-        let weights: Vec<f32> =
-            (0..=2 * radius).map(|i| (-((i as f32 - radius as f32) / sigma).powi(2) / 2.0).exp()).collect();
+        let mut weights: Vec<f32> = (0..=2 * radius)
+            .map(|i| {
+                let off = (i as f32 - radius as f32) / sigma;
+                libm::expf(-off * off / 2.0)
+            })
+            .collect();
         let sum: f32 = weights.iter().sum();
-        let mut across = self.clone();
-        for y in 0..self.height {
-            for x in 0..self.width {
-                let mut total = 0.0;
-                for (i, weight) in weights.iter().enumerate() {
-                    let source = (x + i).saturating_sub(radius).min(self.width - 1);
-                    total += weight * self.at(source, y);
-                }
-                across.set(x, y, total / sum);
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        let mut across = Self::filled(self.width, self.height, 0.0);
+        let mut line = vec![0.0; self.width + 2 * radius];
+        for (y, target) in across.data.chunks_exact_mut(self.width).enumerate() {
+            let source = self.row(y);
+            line[..radius].fill(source[0]);
+            line[radius..radius + self.width].copy_from_slice(source);
+            line[radius + self.width..].fill(source[self.width - 1]);
+            for (shifted, weight) in line.windows(self.width).zip(&weights) {
+                add_scaled(target, shifted, *weight);
             }
         }
-        let mut out = self.clone();
-        for y in 0..self.height {
-            for x in 0..self.width {
-                let mut total = 0.0;
-                for (i, weight) in weights.iter().enumerate() {
-                    let source = (y + i).saturating_sub(radius).min(self.height - 1);
-                    total += weight * across.at(x, source);
-                }
-                out.set(x, y, total / sum);
+        let mut out = Self::filled(self.width, self.height, 0.0);
+        for (y, target) in out.data.chunks_exact_mut(self.width).enumerate() {
+            for (i, weight) in weights.iter().enumerate() {
+                let source = (y + i).saturating_sub(radius).min(self.height - 1);
+                add_scaled(target, across.row(source), *weight);
             }
         }
         out
+    }
+}
+
+fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
+    for (total, value) in target.iter_mut().zip(source) {
+        *total += weight * value;
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::OnceLock;
 
+use crate::bits::Bits;
 use crate::plane::Plane;
 
 /// Offsets of the eight neighbours, clockwise from north; the index is the bit in a neighbourhood code.
 pub(crate) const RING: [(i32, i32); 8] = [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)];
 
 struct Tables {
-    /// Bit 0: deleted by the first sub-iteration, bit 1: by the second, bit 2: redundant corner.
-    delete: [u8; 256],
+    /// Whether a pixel is a corner that its neighbours stay joined without.
+    redundant: [bool; 256],
     /// Branches that meet at a pixel with this neighbourhood.
     branches: [u8; 256],
 }
@@ -17,20 +18,12 @@ struct Tables {
 fn tables() -> &'static Tables {
     static TABLES: OnceLock<Tables> = OnceLock::new();
     TABLES.get_or_init(|| {
-        let mut tables = Tables { delete: [0; 256], branches: [0; 256] };
+        let mut tables = Tables { redundant: [false; 256], branches: [0; 256] };
         for code in 0..=255_u8 {
-            let bit = |i: usize| code & (1 << (i % 8)) != 0;
-            let count = code.count_ones();
-            let rises = (0..8).filter(|&i| !bit(i) && bit(i + 1)).count();
-            let (n, e, s, w) = (bit(0), bit(2), bit(4), bit(6));
-            let thin = (2..=6).contains(&count) && rises == 1;
-            let first = thin && !(n && e && s) && !(e && s && w);
-            let second = thin && !(n && e && w) && !(n && s && w);
             let branches = ring_components(code);
-            let corner = count >= 2 && branches == 1 && !(n && e && s && w);
-            let index = usize::from(code);
-            tables.delete[index] = u8::from(first) | u8::from(second) << 1 | u8::from(corner) << 2;
-            tables.branches[index] = branches;
+            let inner = code & 0b0101_0101 == 0b0101_0101;
+            tables.redundant[usize::from(code)] = code.count_ones() >= 2 && branches == 1 && !inner;
+            tables.branches[usize::from(code)] = branches;
         }
         tables
     })
@@ -57,7 +50,9 @@ fn ring_components(code: u8) -> u8 {
 
 /// A thinned pattern; pixels are 0 or 1 and the outermost ring is 0.
 pub(crate) struct Skeleton {
-    pub(crate) plane: Plane<u8>,
+    plane: Plane<u8>,
+    /// Cells that thinning left, in rows from the top.
+    cells: Vec<u32>,
 }
 
 /// How a walk along a skeleton stopped.
@@ -88,38 +83,22 @@ impl Walk {
 }
 
 impl Skeleton {
-    /// Thins a pattern of 0 and 1.
-    pub(crate) fn of(mut plane: Plane<u8>) -> Self {
-        clear_border(&mut plane);
+    /// Thins the cells of a plane that belong to a pattern.
+    pub(crate) fn of<T: Copy>(plane: &Plane<T>, belongs: impl Fn(T) -> bool) -> Self {
+        let mut bits = Bits::of(plane, belongs);
+        bits.thin();
+        let mut plane = Plane::filled(plane.width, plane.height, 0_u8);
+        let mut cells = bits.cells();
+        for &cell in &cells {
+            plane.data[cell as usize] = 1;
+        }
         let tables = tables();
-        let mut alive: Vec<u32> = (0..plane.data.len()).filter(|&i| plane.data[i] != 0).map(|i| i as u32).collect();
-        let mut doomed = Vec::with_capacity(alive.len() / 4);
-        loop {
-            let before = alive.len();
-            for pass in [1_u8, 2] {
-                doomed.clear();
-                alive.retain(|&cell| {
-                    let code = code_at(&plane, cell as usize);
-                    let dies = tables.delete[usize::from(code)] & pass != 0;
-                    if dies {
-                        doomed.push(cell);
-                    }
-                    !dies
-                });
-                for &cell in &doomed {
-                    plane.data[cell as usize] = 0;
-                }
-            }
-            if alive.len() == before {
-                break;
-            }
-        }
-        for cell in alive {
-            if tables.delete[usize::from(code_at(&plane, cell as usize))] & 4 != 0 {
-                plane.data[cell as usize] = 0;
-            }
-        }
-        Self { plane }
+        cells.retain(|&cell| {
+            let redundant = tables.redundant[usize::from(code_at(&plane, cell as usize))];
+            plane.data[cell as usize] = u8::from(!redundant);
+            !redundant
+        });
+        Self { plane, cells }
     }
 
     pub(crate) fn is_set(&self, x: i32, y: i32) -> bool {
@@ -137,7 +116,7 @@ impl Skeleton {
         let table = tables();
         let width = self.plane.width;
         let mut out = Vec::new();
-        for (cell, _) in self.plane.data.iter().enumerate().filter(|(_, value)| **value != 0) {
+        for cell in self.cells.iter().map(|&cell| cell as usize).filter(|&cell| self.plane.data[cell] != 0) {
             let branches = table.branches[usize::from(code_at(&self.plane, cell))];
             if branches != 2 {
                 out.push(((cell % width) as i32, (cell / width) as i32, branches));
@@ -208,16 +187,6 @@ impl Skeleton {
     }
 }
 
-fn clear_border(plane: &mut Plane<u8>) {
-    let (width, height) = (plane.width, plane.height);
-    plane.data[..width].fill(0);
-    plane.data[(height - 1) * width..].fill(0);
-    for y in 0..height {
-        plane.set(0, y, 0);
-        plane.set(width - 1, y, 0);
-    }
-}
-
 /// Neighbourhood code of a pixel that is not on the border.
 #[inline]
 fn code_at(plane: &Plane<u8>, cell: usize) -> u8 {
@@ -252,7 +221,7 @@ mod tests {
                 plane.set(x, y, 1);
             }
         }
-        let skeleton = Skeleton::of(plane);
+        let skeleton = Skeleton::of(&plane, |cell| cell == 1);
         let special = skeleton.special();
         assert_eq!(special.len(), 2);
         assert!(special.iter().all(|s| s.2 == 1));
@@ -260,17 +229,20 @@ mod tests {
 
     #[test]
     fn a_fork_has_one_junction_and_three_ends() {
-        let skeleton = Skeleton::of(drawn(&[
-            "...............",
-            ".#.............",
-            "..#............",
-            "...#...........",
-            "....#########..",
-            "...#...........",
-            "..#............",
-            ".#.............",
-            "...............",
-        ]));
+        let skeleton = Skeleton::of(
+            &drawn(&[
+                "...............",
+                ".#.............",
+                "..#............",
+                "...#...........",
+                "....#########..",
+                "...#...........",
+                "..#............",
+                ".#.............",
+                "...............",
+            ]),
+            |cell| cell == 1,
+        );
         let special = skeleton.special();
         assert_eq!(special.iter().filter(|s| s.2 == 3).count(), 1);
         let junction = special.iter().find(|s| s.2 == 3).copied().unwrap();
@@ -286,7 +258,7 @@ mod tests {
         for y in 8..12 {
             plane.set(20, y, 1);
         }
-        let mut skeleton = Skeleton::of(plane);
+        let mut skeleton = Skeleton::of(&plane, |cell| cell == 1);
         assert_eq!(skeleton.special().len(), 4);
         skeleton.prune(8);
         assert_eq!(skeleton.special().len(), 2);

@@ -5,8 +5,8 @@ use std::f32::consts::TAU;
 use std::path::PathBuf;
 
 use ridgeline_fingerprint::{
-    Candidate, Classical, ExtractError, Extractor, GreyImage, Limits, Probe, Template, compare, decode, eval,
-    normalise, self_check,
+    Candidate, Classical, ExtractError, Extractor, GreyImage, Limits, Minutia, MinutiaKind, Probe, Template, compare,
+    decode, eval, normalise, self_check,
 };
 
 const SIDE: i32 = 320;
@@ -101,6 +101,63 @@ fn extraction_and_comparison_are_deterministic() {
     assert!(first == template(&a));
     assert_eq!(score(&first, &second).to_bits(), score(&first, &second).to_bits());
     assert_eq!(self_check(), Ok(()));
+}
+
+fn synthetic(index: u32) -> GreyImage {
+    let image = ridgeline_synth::finger(ridgeline_synth::Seed(20_000), index)
+        .impression(0, &ridgeline_synth::ImpressionOptions::default());
+    GreyImage::new(image.width, image.height, image.dpi, image.pixels.clone()).unwrap()
+}
+
+/// FNV-1a over all fields of all minutiae.
+fn digest(template: &Template) -> u64 {
+    let fields = |m: &Minutia| {
+        let [x0, x1] = m.x.to_be_bytes();
+        let [y0, y1] = m.y.to_be_bytes();
+        [x0, x1, y0, y1, m.direction, u8::from(m.kind == MinutiaKind::Bifurcation), m.quality]
+    };
+    let bytes = template.minutiae().iter().flat_map(fields);
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// The same on every platform: functions that platforms round differently come from one library.
+#[test]
+fn the_minutiae_of_one_image_are_known() {
+    assert_eq!(digest(&template(&synthetic(0))), 0xEC9E_0290_AAE5_3F13);
+}
+
+#[test]
+fn light_ridges_on_a_dark_ground_give_the_same_minutiae() {
+    let dark = synthetic(1);
+    let light = dark.pixels().iter().map(|grey| 255 - grey).collect();
+    let light = GreyImage::new(dark.width(), dark.height(), 500, light).unwrap();
+    let (dark, light) = (template(&dark), template(&light));
+    assert!(score(&dark, &light) > 0.95 * score(&dark, &dark));
+    let shared = dark.minutiae().iter().filter(|m| light.minutiae().contains(m)).count();
+    assert!(shared * 10 >= dark.minutiae().len() * 8, "{shared} of {} with kind", dark.minutiae().len());
+}
+
+#[test]
+fn finer_and_coarser_scans_of_a_finger_match() {
+    let image = synthetic(2);
+    let own = template(&image);
+    let (width, height) = (image.width(), image.height());
+    let doubled = (0..4 * width * height).map(|i| {
+        let (x, y) = (i % (2 * width) / 2, i / (2 * width) / 2);
+        image.pixels()[(y * width + x) as usize]
+    });
+    let doubled = GreyImage::new(2 * width, 2 * height, 1000, doubled.collect()).unwrap();
+    let halved = (0..width / 2 * (height / 2)).map(|i| {
+        let (x, y) = (i % (width / 2) * 2, i / (width / 2) * 2);
+        let at = |dx: u32, dy: u32| u32::from(image.pixels()[((y + dy) * width + x + dx) as usize]);
+        ((at(0, 0) + at(1, 0) + at(0, 1) + at(1, 1)) / 4) as u8
+    });
+    let halved = GreyImage::new(width / 2, height / 2, 250, halved.collect()).unwrap();
+    let stranger = score(&own, &template(&synthetic(3)));
+    for (name, scan) in [("1000 dpi", doubled), ("250 dpi", halved)] {
+        let found = score(&own, &template(&scan));
+        assert!(found > 2.0 * stranger.max(5.0), "{name}: {found}, a stranger {stranger}");
+    }
 }
 
 #[test]
