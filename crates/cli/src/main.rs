@@ -14,6 +14,7 @@ mod eval;
 mod faults;
 mod guard;
 mod init;
+mod inspect;
 mod keys;
 mod node;
 mod operator;
@@ -62,6 +63,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Agent(agent) => reactor()?.block_on(agent::run(settings, agent)),
         Command::Synth(synth) => synth::run(&synth),
         Command::Eval(eval) => eval::run(&eval),
+        Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Template { command } => template::run(&command),
         Command::Enrol(scan) => reactor()?.block_on(remote::scan(&settings, ridgeline_domain::Operation::Enrol, scan)),
         Command::Verify(scan) => {

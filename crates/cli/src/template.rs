@@ -50,7 +50,11 @@ fn converted(args: &ConvertArgs) -> anyhow::Result<Record> {
     Ok(Record::of_template(to, &extraction.template, args.position.iso_code())?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Sensitive<Vec<u8>>> {
+/// The bytes of a small file.
+///
+/// # Errors
+/// If it cannot be read or is too large for an image or a template.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Sensitive<Vec<u8>>> {
     let context = || format!("cannot read {}", path.display());
     if std::fs::metadata(path).with_context(context)?.len() > FILE_BYTES_MAX {
         bail!("{} is larger than {FILE_BYTES_MAX} bytes", path.display());

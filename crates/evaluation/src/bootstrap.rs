@@ -17,28 +17,59 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The interval of the mean of `figure` over `sets`, from `resamplings` draws of the fingers of each set with
-/// replacement (Efron 1979; over subjects as in Bolle et al. 2004). A pair of two draws of one finger is left out:
-/// it would count genuine scores as impostors. Draws without impostors, or without the figure, are left out.
-///
-/// None when no draw has the figure. Equal arguments give equal intervals.
-pub fn interval(
-    sets: &[&ScoreSet],
-    resamplings: u32,
-    seed: u64,
-    figure: impl Fn(&Rates) -> Option<f64>,
-) -> Option<Interval> {
-    let blocks: Vec<Blocks> = sets.iter().map(|set| Blocks::of(set)).collect();
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut found = Vec::new();
-    for _ in 0..resamplings {
-        let values: Vec<Option<f64>> =
-            blocks.iter().map(|set| set.drawn(&mut random).and_then(|rates| figure(&rates))).collect();
-        let values: Option<Vec<f64>> = values.into_iter().collect();
-        found.extend(values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64));
+/// One figure under many draws of the fingers of a set with replacement (Efron 1979; over subjects as in Bolle et al.
+/// 2004). Draws without the figure hold none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draws {
+    values: Vec<Option<f64>>,
+}
+
+impl ScoreSet {
+    /// Figures of the set under `resamplings` draws of its fingers. A pair of two draws of one finger is left out: it
+    /// would count genuine scores as impostors.
+    ///
+    /// Equal arguments give equal draws, and so do sets of equal fingers: their draws can be subtracted.
+    pub fn draws<const N: usize>(
+        &self,
+        resamplings: u32,
+        seed: u64,
+        figures: impl Fn(&Rates) -> [Option<f64>; N],
+    ) -> [Draws; N] {
+        let blocks = Blocks::of(self);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut found = std::array::from_fn(|_| Draws { values: Vec::new() });
+        for _ in 0..resamplings {
+            let rates = blocks.drawn(&mut random);
+            let values = rates.map_or([None; N], |rates| figures(&rates));
+            found.iter_mut().zip(values).for_each(|(draws, value): (&mut Draws, _)| draws.values.push(value));
+        }
+        found
     }
-    found.sort_by(f64::total_cmp);
-    Some(Interval { low: quantile(&found, 0.025)?, high: quantile(&found, 0.975)? })
+}
+
+impl Draws {
+    /// The middle 95 % of the draws that have the figure. None where none has.
+    pub fn interval(&self) -> Option<Interval> {
+        let mut found: Vec<f64> = self.values.iter().flatten().copied().collect();
+        found.sort_by(f64::total_cmp);
+        Some(Interval { low: quantile(&found, 0.025)?, high: quantile(&found, 0.975)? })
+    }
+
+    /// The mean over sets, draw by draw; a draw that one set lacks has none. None of no sets.
+    pub fn mean(sets: &[Self]) -> Option<Self> {
+        let draws = sets.iter().map(|set| set.values.len()).min()?;
+        let mean = |draw: usize| {
+            let values: Option<Vec<f64>> = sets.iter().map(|set| set.values.get(draw).copied().flatten()).collect();
+            values.map(|values| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        Some(Self { values: (0..draws).map(mean).collect() })
+    }
+
+    /// The difference of two runs over equal fingers, draw by draw: chance that befalls both alike cancels.
+    pub fn minus(&self, other: &Self) -> Self {
+        let both = self.values.iter().zip(&other.values);
+        Self { values: both.map(|(ours, theirs)| Some((*ours)? - (*theirs)?)).collect() }
+    }
 }
 
 /// The scores of a set by their two fingers, the lower first.
@@ -103,11 +134,35 @@ mod tests {
         assert_eq!(quantile(&[0.0, 1.0, 2.0, 3.0], 0.5), Some(1.5));
     }
 
+    const EER: fn(&Rates) -> [Option<f64>; 1] = |rates| [Some(rates.eer())];
+
     #[test]
     fn a_single_finger_has_no_interval() {
         let run = Run::read("set,finger_a,imp_a,finger_b,imp_b,score\ns,1,1,1,2,3\n").unwrap();
-        let sets: Vec<_> = run.sets.iter().collect();
-        assert_eq!(interval(&sets, 10, 1, |rates| Some(rates.eer())), None);
-        assert_eq!(interval(&[], 10, 1, |rates| Some(rates.eer())), None);
+        let [draws] = run.sets[0].draws(10, 1, EER);
+        assert_eq!(draws.interval(), None);
+        assert_eq!(draws.minus(&draws).interval(), None);
+        assert_eq!(Draws::mean(&[]), None);
+    }
+
+    #[test]
+    fn a_difference_is_over_the_same_fingers() {
+        let header = "set,finger_a,imp_a,finger_b,imp_b,score\n";
+        let lines = |shift: u32| -> String {
+            let pair = |a: u32, b: u32| {
+                let score = if a == b { 10 + 7 * a % 5 } else { 8 + (3 * a + 5 * b) % 6 + shift };
+                format!("s,{a},1,{b},2,{score}\n")
+            };
+            (1..=6).flat_map(|a| (a..=6).map(move |b| (a, b))).map(|(a, b)| pair(a, b)).collect()
+        };
+        let [one, same, worse] = [0, 0, 2].map(|shift| {
+            let run = Run::read(&format!("{header}{}", lines(shift))).unwrap();
+            let [draws] = run.sets[0].draws(200, 3, EER);
+            draws
+        });
+        assert_eq!(one.minus(&same).interval(), Some(Interval { low: 0.0, high: 0.0 }));
+        let found = worse.minus(&one).interval().unwrap();
+        assert!(found.low > 0.0, "higher impostors err more under every draw: {found:?}");
+        assert_eq!(Draws::mean(&[one.clone(), same]), Some(one));
     }
 }

@@ -81,11 +81,25 @@ impl Rates {
 
     /// Least FNMR whose FMR is at most `limit`. None when there are too few impostors to show such a rate.
     pub fn fnmr_at(&self, limit: f64) -> Option<f64> {
+        self.first_within(limit).map(|point| point.fnmr)
+    }
+
+    /// The least threshold whose FMR is at most `limit`; infinite when only the one above all scores is. None as above.
+    pub fn threshold_at(&self, limit: f64) -> Option<f64> {
+        self.first_within(limit).map(|point| point.threshold)
+    }
+
+    /// The share of impostor scores of at least `score`.
+    pub fn fmr_of(&self, score: f64) -> f64 {
+        let first = self.points.partition_point(|point| point.threshold < score);
+        self.points.get(first).map_or(0.0, |point| point.fmr)
+    }
+
+    fn first_within(&self, limit: f64) -> Option<&Point> {
         if limit > 0.0 && (self.impostors as f64) * limit < 1.0 {
             return None;
         }
-        let first = self.points.partition_point(|point| point.fmr > limit + ROUNDING);
-        self.points.get(first).map(|point| point.fnmr)
+        self.points.get(self.points.partition_point(|point| point.fmr > limit + ROUNDING))
     }
 
     /// The figures of a table row.
@@ -133,5 +147,17 @@ mod tests {
         let impostors = vec![0.0; 999];
         let rates = Rates::new(&[1.0], &impostors).unwrap().summary();
         assert_eq!((rates.fmr100, rates.fmr1000, rates.fmr10000), (Some(0.0), None, None));
+    }
+
+    #[test]
+    fn thresholds_and_scores_have_their_rates() {
+        let rates = Rates::new(&[5.0], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!((rates.threshold_at(0.25), rates.threshold_at(0.3)), (Some(4.0), Some(4.0)));
+        assert_eq!((rates.threshold_at(0.0), rates.threshold_at(0.1)), (Some(5.0), None));
+        assert_eq!(
+            (rates.fmr_of(3.5), rates.fmr_of(4.0), rates.fmr_of(4.5), rates.fmr_of(9.0)),
+            (0.25, 0.25, 0.0, 0.0)
+        );
+        assert_eq!(Rates::new(&[1.0], &[2.0]).unwrap().threshold_at(0.0), Some(f64::INFINITY));
     }
 }

@@ -19,6 +19,11 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Both sides, the lower first.
+    pub fn sides(&self) -> ((u32, u32), (u32, u32)) {
+        (self.a.min(self.b), self.a.max(self.b))
+    }
+
     /// Whether both sides are of one finger.
     pub fn is_genuine(&self) -> bool {
         self.a.0 == self.b.0
@@ -42,11 +47,27 @@ impl ScoreSet {
         (of(true), of(false))
     }
 
+    /// Which pairs one of two runs lacks; scores and the order of sides do not matter.
+    pub fn differing(&self, other: &Self) -> Differing {
+        let sides = |set: &Self| -> BTreeSet<_> { set.pairs.iter().map(Pair::sides).collect() };
+        let (ours, theirs) = (sides(self), sides(other));
+        Differing { ours: ours.difference(&theirs).count(), theirs: theirs.difference(&ours).count() }
+    }
+
     /// The rates. None without genuine or without impostor pairs.
     pub fn rates(&self) -> Option<Rates> {
         let (genuine, impostors) = self.split();
         Rates::new(&genuine, &impostors)
     }
+}
+
+/// How the pairs of a set differ between two runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Differing {
+    /// Pairs that only this run has.
+    pub ours: usize,
+    /// Pairs that only the other has.
+    pub theirs: usize,
 }
 
 /// The sets of one engine, in the order in which they first appear.
@@ -95,7 +116,7 @@ impl Run {
                 run.sets.push(ScoreSet { name: set.to_owned(), pairs: Vec::new() });
                 run.sets.len() - 1
             });
-            if pair.a == pair.b || !seen.insert((place, pair.a.min(pair.b), pair.a.max(pair.b))) {
+            if pair.a == pair.b || !seen.insert((place, pair.sides())) {
                 return Err(ReadError::Repeated { line });
             }
             if let Some(set) = run.sets.get_mut(place) {
@@ -103,6 +124,11 @@ impl Run {
             }
         }
         Ok(run)
+    }
+
+    /// The set of a name.
+    pub fn set(&self, name: &str) -> Option<&ScoreSet> {
+        self.sets.iter().find(|set| set.name == name)
     }
 
     /// The mean of a figure over the sets. None where a set lacks the figure, since a mean over
@@ -170,7 +196,10 @@ mod tests {
     #[test]
     fn the_interval_agrees_with_another_implementation_and_repeats() {
         let run = synthetic();
-        let of = |seed| crate::interval(&[&run.sets[0]], 2_000, seed, |rates| Some(rates.eer())).unwrap();
+        let of = |seed| {
+            let [draws] = run.sets[0].draws(2_000, seed, |rates| [Some(rates.eer())]);
+            draws.interval().unwrap()
+        };
         let found = of(1);
         assert!((found.low - 0.2167).abs() < 0.01 && (found.high - 0.2869).abs() < 0.01, "{found:?}");
         assert_eq!(found, of(1));
@@ -197,6 +226,15 @@ mod tests {
                 assert!(run.sets.iter().map(|set| set.pairs.len()).sum::<usize>() <= 2);
             }
         }
+    }
+
+    #[test]
+    fn pairs_that_one_run_lacks_are_counted() {
+        let set = |lines: &str| Run::read(&format!("{HEADER}\n{lines}")).unwrap().sets.remove(0);
+        let (one, two) = (set("s,1,1,1,2,3\ns,1,1,2,1,4\n"), set("s,2,1,1,1,9\ns,1,1,1,2,3\ns,1,2,2,1,0\n"));
+        assert_eq!(one.differing(&one), Differing::default());
+        assert_eq!(one.differing(&two), Differing { ours: 0, theirs: 1 });
+        assert_eq!(two.differing(&one), Differing { ours: 1, theirs: 0 });
     }
 
     #[test]

@@ -163,6 +163,9 @@ pub const EXTRACT_HEADER: &str = "set,finger,imp,wall_ms,cpu_ms,template_bytes,i
 /// Header line of `PREFIX.speed.csv`.
 pub const SPEED_HEADER: &str = "set,metric,value\n";
 
+/// Header line of `PREFIX.quality.csv`.
+pub const QUALITY_HEADER: &str = "set,finger,imp,quality\n";
+
 /// Lines of `PREFIX.scores.csv` without the header.
 pub fn scores_csv(set: &str, rows: &[ScoreRow]) -> String {
     let mut out = String::new();
@@ -179,6 +182,17 @@ pub fn extract_csv(set: &str, rows: &[ExtractRow]) -> String {
         let bytes = row.template.as_ref().map_or(0, |t| t.to_bytes().len());
         let SampleId { finger, impression } = row.id;
         let _ = writeln!(out, "{set},{finger},{impression},{0:.3},{0:.3},{bytes},0", row.cpu_ms);
+    }
+    out
+}
+
+/// Lines of `PREFIX.quality.csv` without the header; an image that gave no template has a quality of 0.
+pub fn quality_csv(set: &str, rows: &[ExtractRow]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let quality = row.template.as_ref().map_or(0, |template| template.quality().value());
+        let SampleId { finger, impression } = row.id;
+        let _ = writeln!(out, "{set},{finger},{impression},{quality}");
     }
     out
 }
@@ -212,6 +226,10 @@ mod tests {
         let csv = scores_csv("s", &scores);
         assert!(csv.starts_with("s,1,1,1,2,"));
         assert_eq!(extract_csv("s", &rows).lines().count(), 3);
+        let quality = rows[0].template.as_ref().unwrap().quality().value();
+        assert!(quality_csv("s", &rows).starts_with(&format!("s,1,1,{quality}\n")));
+        let failed = ExtractRow { template: None, ..rows[0].clone() };
+        assert_eq!(quality_csv("s", &[failed]), "s,1,1,0\n");
         assert!(speed(&rows, 1, &mut clock).is_some_and(|s| s.matches_per_cpu_s > 0.0));
     }
 

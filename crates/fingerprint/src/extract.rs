@@ -160,7 +160,7 @@ fn area(fields: &Fields) -> usize {
 }
 
 /// An enhanced image brought to even contrast.
-fn redrawn(mut enhanced: Plane<f32>, contrast: &Plane<f32>) -> Plane<f32> {
+pub(crate) fn redrawn(mut enhanced: Plane<f32>, contrast: &Plane<f32>) -> Plane<f32> {
     for (y, row) in enhanced.data.chunks_exact_mut(enhanced.width).enumerate() {
         let contrast = contrast.row(y / HALF_BLOCK);
         for (cells, contrast) in row.chunks_exact_mut(HALF_BLOCK).zip(contrast) {

@@ -24,6 +24,7 @@ mod gallery;
 mod half;
 mod image;
 mod layout;
+mod maps;
 mod matcher;
 mod minutiae;
 mod mosaic;
@@ -44,6 +45,7 @@ pub use crate::extract::{
 };
 pub use crate::gallery::{Found, Gallery, search};
 pub use crate::image::{GreyImage, encode_png};
+pub use crate::maps::{Block, Maps, Position, maps, paired};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
 pub use crate::mosaic::{MergeError, Merged, merge};
 pub use crate::normalise::normalise;

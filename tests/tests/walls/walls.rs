@@ -15,8 +15,14 @@ const ONLY: &[(&str, &[&str])] = &[
 ];
 
 /// Decide or compute without clock, randomness, files or network.
-const PURE: &[&str] =
-    &["ridgeline-domain", "ridgeline-evaluation", "ridgeline-fingerprint", "ridgeline-flow", "ridgeline-synth"];
+const PURE: &[&str] = &[
+    "ridgeline-domain",
+    "ridgeline-evaluation",
+    "ridgeline-fingerprint",
+    "ridgeline-flow",
+    "ridgeline-report",
+    "ridgeline-synth",
+];
 
 /// What a pure crate must not link, through another crate neither.
 const IMPURE: &[&str] = &["tokio", "mio", "getrandom", "axum", "fjall", "rdkafka", "scylla", "reqwest", "serde"];

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, SubjectId};
 
+mod engine;
 mod service;
 mod template;
 
+pub(crate) use engine::{EvalArgs, InspectArgs};
 pub(crate) use service::{
     ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
     TopicsCommand,
@@ -86,8 +88,10 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Write synthetic fingerprints
     Synth(SynthArgs),
-    /// Measure the engine on a set of images: scores and timings as CSV
+    /// Measure the engine on sets of images: error rates, and a report of biometric data
     Eval(EvalArgs),
+    /// Show what the engine sees in an image, or what a template holds
+    Inspect(InspectArgs),
     /// Convert templates to and between the formats of other systems
     Template {
         /// What to do
@@ -207,29 +211,6 @@ pub(crate) struct SynthArgs {
     #[arg(long)]
     pub(crate) templates: bool,
     /// Threads [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
-}
-
-/// Options of `eval`.
-#[derive(Debug, Clone, ClapArgs)]
-pub(crate) struct EvalArgs {
-    /// Images named `<finger>_<impression>.<ext>`, or a folder of such images for each set
-    #[arg(long, value_name = "DIR")]
-    pub(crate) scans: PathBuf,
-    /// Resolution of images that do not carry it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
-    pub(crate) dpi: Option<u16>,
-    /// Folders to take as sets [default: all]; for images without folders, the name of their set
-    #[arg(long, value_name = "NAME")]
-    pub(crate) set: Vec<String>,
-    /// Where to write ours.scores.csv, ours.extract.csv and ours.speed.csv; files of an earlier run are not replaced
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-    /// Extractions of each image; the median CPU time counts
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) passes: usize,
-    /// Threads that extract [default: one for each processor]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 }

@@ -7,71 +7,122 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use ridgeline_evaluation::{Rates, Run, ScoreSet, interval};
+use ridgeline_evaluation::{Costs, Run};
 use ridgeline_fingerprint::eval::{
-    EXTRACT_HEADER, ExtractRow, Pairs, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow, extract_all,
-    extract_csv, scores_csv, speed, speed_csv,
+    EXTRACT_HEADER, ExtractRow, Pairs, QUALITY_HEADER, SCORES_HEADER, SPEED_HEADER, Sample, SampleId, ScoreRow, Speed,
+    extract_all, extract_csv, quality_csv, scores_csv, speed, speed_csv,
 };
-use ridgeline_fingerprint::{Limits, decode, normalise};
+use ridgeline_fingerprint::{ENGINE, GreyImage, Limits, decode, normalise};
+use ridgeline_report::{Engine, Figure, Report, Table, notes, page};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::EvalArgs;
 use crate::{output, work};
 
-/// CPU time for which comparisons are repeated, nanoseconds.
-const SPEED_NS: u64 = 3_000_000_000;
-/// Draws of fingers behind an interval.
-const RESAMPLINGS: u32 = 1_000;
-/// Seed of the draws, so that equal scores show equal intervals.
-const SEED: u64 = 1;
-const FILES: [&str; 3] = ["ours.scores.csv", "ours.extract.csv", "ours.speed.csv"];
+mod other;
+mod worst;
+
+use self::other::Other;
+
+/// CPU time for which comparisons are repeated, nanoseconds. Tests look at no speed.
+const SPEED_NS: u64 = if cfg!(test) { 10_000_000 } else { 3_000_000_000 };
+const FILES: [&str; 4] = ["ours.scores.csv", "ours.extract.csv", "ours.speed.csv", "ours.quality.csv"];
+const REPORT: &str = "report.html";
 
 /// A set: its name and its images.
 type Set = (String, Vec<(SampleId, PathBuf)>);
 
-/// Writes the three files and says the rates.
+/// What was extracted from a set.
+struct Extracted<'a> {
+    name: &'a str,
+    files: &'a [(SampleId, PathBuf)],
+    rows: Vec<ExtractRow>,
+}
+
+/// Writes scores, costs and the report, and says the rates.
 ///
 /// # Errors
-/// If there are no images of that form, one cannot be read, or the folder cannot be written or holds a run.
+/// If there are no images of that form, one cannot be read, the run to compare with cannot be read, or the folder cannot
+/// be written or holds a run.
 pub(crate) fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let sets = sets(args)?;
-    if let Some(name) = FILES.iter().find(|name| args.out.join(name).exists()) {
+    let mut other = args.compare.as_deref().map(other::read).transpose()?;
+    if let Some(name) = FILES.iter().chain(&[REPORT]).find(|name| args.out.join(name).exists()) {
         bail!("{} holds a run already ({name}): name another folder", args.out.display());
     }
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    let [mut scores, mut extracts, mut speeds] = [SCORES_HEADER, EXTRACT_HEADER, SPEED_HEADER].map(str::to_owned);
+    let [mut scores, mut extracts, mut speeds, mut qualities] =
+        [SCORES_HEADER, EXTRACT_HEADER, SPEED_HEADER, QUALITY_HEADER].map(str::to_owned);
+    let mut done = Vec::with_capacity(sets.len());
     for (name, files) in &sets {
         let rows = extracted(args, name, files)?;
         let pairs = compared(args, name, &rows)?;
         let speed = speed(&rows, SPEED_NS, &mut thread_cpu_ns);
         scores.push_str(&scores_csv(name, &pairs));
         extracts.push_str(&extract_csv(name, &rows));
+        qualities.push_str(&quality_csv(name, &rows));
         speeds.push_str(&speed.as_ref().map_or_else(String::new, |speed| speed_csv(name, speed)));
-        let failed = rows.iter().filter(|row| row.template.is_none()).count();
-        let mut times: Vec<f64> = rows.iter().map(|row| row.cpu_ms).collect();
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let rate = speed.map_or(0.0, |speed| speed.matches_per_cpu_s);
-        output::line(&format!(
-            "{name}: {} images ({failed} without a template), {} pairs, {median:.1} ms to extract, \
-             {rate:.0} comparisons per CPU second",
-            rows.len(),
-            pairs.len(),
-        ));
+        say_costs(name, &rows, pairs.len(), speed.as_ref());
+        if pairs.is_empty() {
+            output::line(&format!("{name}: a single image makes no pairs, so the report leaves the set out"));
+        }
+        done.push(Extracted { name, files, rows });
     }
-    for (name, text) in FILES.iter().zip([&scores, &extracts, &speeds]) {
-        write(&args.out.join(name), text)?;
+    for (name, text) in FILES.iter().zip([&scores, &extracts, &speeds, &qualities]) {
+        write(&args.out.join(name), text.as_bytes())?;
     }
-    say_rates(&Run::read(&scores).context("the scores as written")?);
+    let run = Run::read(&scores).context("the scores as written")?;
+    let mut costs = Costs::default();
+    costs.read_extract(&extracts).and_then(|()| costs.read_speed(&speeds)).context("the costs as written")?;
+    costs.read_quality(&qualities).context("the qualities as written")?;
+    let notes = notes(&run, other.as_ref().map(|other| (other.name.as_str(), &other.run)));
+    if let Some(other) = &mut other {
+        // Means over other sets would stand beside one another as if they compared.
+        other.run.sets.retain(|set| run.set(&set.name).is_some());
+    }
+    report(args, Measured { run: &run, costs: &costs, sets: &done }, other.as_ref(), &notes)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was measured of all sets.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    run: &'a Run,
+    costs: &'a Costs,
+    sets: &'a [Extracted<'a>],
+}
+
+/// Says the figures and writes the page.
+fn report(args: &EvalArgs, ours: Measured<'_>, other: Option<&Other>, notes: &[String]) -> anyhow::Result<()> {
+    let Measured { run, costs, sets } = ours;
+    let table = Table::of(run);
+    say_rates("", &table);
+    let beside = other.map(|other| (other, Table::of(&other.run)));
+    if let Some((other, table)) = &beside {
+        say_rates(&format!("{}: ", other.name), table);
+    }
+    notes.iter().for_each(|note| output::line(note));
+    let report = Report {
+        ours: Engine { name: ENGINE.to_string(), run, costs, table: &table },
+        other: beside.as_ref().map(|(other, table)| {
+            let Other { name, run, costs } = other;
+            Engine { name: name.clone(), run, costs, table }
+        }),
+        notes,
+        false_matches: worst::shown(args, run, sets, &run.worst_impostors(worst::SHOWN))?,
+        false_non_matches: worst::shown(args, run, sets, &run.worst_genuine(worst::SHOWN))?,
+    };
+    let path = args.out.join(REPORT);
+    write(&path, page(&report)?.as_bytes())?;
+    output::line(&format!("{} shows impressions of fingers: keep it as you keep the images", path.display()));
+    Ok(())
 }
 
 fn extracted(args: &EvalArgs, set: &str, files: &[(SampleId, PathBuf)]) -> anyhow::Result<Vec<ExtractRow>> {
     let bar = work::bar(files.len() as u64, &format!("{set}: extracting"));
     let rows = work::parallel(work::threads(args.threads), files.len(), |index| {
         let (id, path) = files.get(index).context("an image")?;
-        // As in the pipeline, so that the figures are those of the product.
-        let image = normalise(&read(path, args.dpi)?);
+        let image = sample(path, args.dpi)?;
         let row = extract_all(&[Sample { id: *id, image }], args.passes, &mut thread_cpu_ns);
         bar.inc(1);
         row.into_iter().next().context("a row")
@@ -92,30 +143,31 @@ fn compared(args: &EvalArgs, set: &str, rows: &[ExtractRow]) -> anyhow::Result<V
     Ok(scores.into_iter().flatten().collect())
 }
 
-fn say_rates(run: &Run) {
-    let eer: fn(&Rates) -> Option<f64> = |rates| Some(rates.eer());
-    let fmr1000: fn(&Rates) -> Option<f64> = |rates| rates.fnmr_at(1e-3);
-    let row = |name: &str, sets: &[&ScoreSet]| {
-        let figure = |of: fn(&Rates) -> Option<f64>| {
-            let values: Option<Vec<f64>> = sets.iter().map(|set| set.rates().and_then(|rates| of(&rates))).collect();
-            let Some(values) = values else { return "-".to_owned() };
-            let mean = 100.0 * values.iter().sum::<f64>() / values.len().max(1) as f64;
-            match interval(sets, RESAMPLINGS, SEED, of) {
-                Some(found) => format!("{mean:.2} % ({:.2} to {:.2})", 100.0 * found.low, 100.0 * found.high),
-                None => format!("{mean:.2} %"),
-            }
-        };
-        output::line(&format!("{name}: EER {}, FMR1000 {}", figure(eer), figure(fmr1000)));
-    };
-    for set in &run.sets {
-        if set.rates().is_some() {
-            row(&set.name, &[set]);
-        } else {
-            output::line(&format!("{}: no rates, for they need genuine and impostor pairs", set.name));
-        }
+fn say_costs(set: &str, rows: &[ExtractRow], pairs: usize, speed: Option<&Speed>) {
+    let failed = rows.iter().filter(|row| row.template.is_none()).count();
+    let mut times: Vec<f64> = rows.iter().map(|row| row.cpu_ms).collect();
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let rate = speed.map_or(0.0, |speed| speed.matches_per_cpu_s);
+    output::line(&format!(
+        "{set}: {} images ({failed} without a template), {pairs} pairs, {median:.1} ms to extract, {rate:.0} comparisons \
+         per CPU second",
+        rows.len(),
+    ));
+}
+
+fn say_rates(of: &str, table: &Table) {
+    for row in table.rows.iter().chain(&table.mean).filter(|row| row.eer().is_some()) {
+        let [eer, fmr1000] = [row.eer(), row.fmr1000()].map(said);
+        output::line(&format!("{of}{}: EER {eer}, FMR1000 {fmr1000}", row.name));
     }
-    if run.sets.len() > 1 && run.sets.iter().all(|set| set.rates().is_some()) {
-        row("mean over sets", &run.sets.iter().collect::<Vec<_>>());
+}
+
+fn said(figure: Option<Figure>) -> String {
+    let Some(Figure { value, interval }) = figure else { return "-".to_owned() };
+    match interval {
+        Some(found) => format!("{:.2} % ({:.2} to {:.2})", 100.0 * value, 100.0 * found.low, 100.0 * found.high),
+        None => format!("{:.2} %", 100.0 * value),
     }
 }
 
@@ -165,7 +217,7 @@ fn folders(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// The images of a folder by finger and impression. Files of another form are left out.
 ///
 /// # Errors
-/// If the folder cannot be read or holds none.
+/// If the folder cannot be read, holds none, or holds two of one impression.
 pub(crate) fn images(folder: &Path) -> anyhow::Result<Vec<(SampleId, PathBuf)>> {
     let context = || format!("cannot read {}", folder.display());
     let mut found = Vec::new();
@@ -180,13 +232,21 @@ pub(crate) fn images(folder: &Path) -> anyhow::Result<Vec<(SampleId, PathBuf)>> 
     if found.is_empty() {
         bail!("{} holds no files named <finger>_<impression>.<ext>", folder.display());
     }
+    for pair in found.windows(2) {
+        if let [(one, first), (other, second)] = pair
+            && one == other
+        {
+            bail!("{} and {} are named as the same impression", first.display(), second.display());
+        }
+    }
     Ok(found)
 }
 
-fn read(path: &Path, dpi: Option<u16>) -> anyhow::Result<ridgeline_fingerprint::GreyImage> {
+/// An image as the pipeline sees it, so that the figures are those of the product.
+fn sample(path: &Path, dpi: Option<u16>) -> anyhow::Result<GreyImage> {
     let context = || format!("cannot read {}", path.display());
     let bytes = std::fs::read(path).with_context(context)?;
-    decode(&bytes, None, dpi, &Limits::default()).with_context(context)
+    Ok(normalise(&decode(&bytes, None, dpi, &Limits::default()).with_context(context)?))
 }
 
 /// CPU time of the calling thread.
@@ -196,10 +256,13 @@ fn thread_cpu_ns() -> u64 {
 }
 
 /// Writes a new file that only its owner reads: figures tell fingers apart, even without their images.
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the file exists or cannot be written.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(context)?;
-    file.write_all(text.as_bytes()).with_context(context)
+    file.write_all(bytes).with_context(context)
 }
 
 #[cfg(test)]
@@ -215,6 +278,8 @@ mod tests {
         let found = images(dir.path()).unwrap();
         let ids: Vec<_> = found.iter().map(|(id, _)| (id.finger, id.impression)).collect();
         assert_eq!(ids, [(2, 1), (2, 2), (10, 1)]);
+        std::fs::write(dir.path().join("02_1.tif"), "x").unwrap();
+        assert!(images(dir.path()).unwrap_err().to_string().contains("the same impression"));
         let empty = tempfile::tempdir().unwrap();
         assert!(images(empty.path()).is_err());
     }
@@ -232,7 +297,7 @@ mod tests {
     fn args(root: &Path, set: &[&str]) -> EvalArgs {
         let set = set.iter().map(|name| (*name).to_owned()).collect();
         let (scans, out) = (root.join("scans"), root.join("out"));
-        EvalArgs { scans, dpi: None, set, out, passes: 1, threads: Some(2) }
+        EvalArgs { scans, dpi: None, set, out, compare: None, passes: 1, threads: Some(2) }
     }
 
     fn lines(args: &EvalArgs, name: &str) -> usize {
@@ -260,10 +325,36 @@ mod tests {
         run(&args).unwrap();
         assert_eq!((lines(&args, "ours.scores.csv"), lines(&args, "ours.extract.csv")), (2, 3));
         assert!(lines(&args, "ours.speed.csv") >= 1);
-        for name in FILES {
+        for name in FILES.iter().chain(&[REPORT]) {
             assert_eq!(args.out.join(name).metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         assert!(run(&args).unwrap_err().to_string().contains("holds a run already"));
+        let page = std::fs::read_to_string(args.out.join(REPORT)).unwrap();
+        assert!(page.contains("no rates") && page.contains("biometric data") && !page.contains("NaN"));
+    }
+
+    #[test]
+    fn a_second_run_is_read_first_and_laid_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = args(dir.path(), &[]);
+        draw(&first.scans.join("a"), 2);
+        draw(&first.scans.join("lonely"), 1);
+        std::fs::remove_file(first.scans.join("lonely/1_2.png")).unwrap();
+        let second = EvalArgs { out: dir.path().join("second"), compare: Some(first.out.clone()), ..first.clone() };
+        let early = run(&second).unwrap_err();
+        assert!(format!("{early:#}").contains("cannot read") && !second.out.exists());
+        run(&first).unwrap();
+        run(&second).unwrap();
+        let page = std::fs::read_to_string(second.out.join(REPORT)).unwrap();
+        assert!(page.contains("a (out)") && page.contains("less out") && page.contains("data:image/png"));
+        assert!(!page.contains("lonely"), "a set of one image has no pairs");
+        let scores = std::fs::read_to_string(first.out.join("ours.scores.csv")).unwrap();
+        let other = scores.replace("a,1,1,1,2,", "a,1,1,1,3,");
+        std::fs::write(first.out.join("ours.scores.csv"), other).unwrap();
+        let third = EvalArgs { out: dir.path().join("third"), ..second };
+        run(&third).unwrap();
+        let page = std::fs::read_to_string(third.out.join(REPORT)).unwrap();
+        assert!(page.contains("1 pairs are only in this run and 1 only in out") && !page.contains("less out"));
     }
 
     #[test]
