@@ -6,6 +6,7 @@
 mod code;
 mod confidence;
 mod decision;
+mod device;
 mod id;
 mod operation;
 mod policy;
@@ -16,6 +17,7 @@ mod time;
 pub use code::ErrorCode;
 pub use confidence::{Comparisons, Confidence, ConfidenceBasis, Fmr};
 pub use decision::{Candidate, Coverage, Liveness, Outcome, Reason, Verdict};
+pub use device::KeyAlgorithm;
 pub use id::{AgentId, ApiKeyId, IdError, ReaderId, RequestId, SubjectId};
 pub use operation::{Modality, Operation, Permission, Position};
 pub use policy::{Policy, QualityThresholds};

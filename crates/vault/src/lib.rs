@@ -1,4 +1,5 @@
-//! Secrets at rest and on the wire: key ring, ciphertexts, sealed samples and templates, agent signatures, API keys.
+//! Secrets at rest and on the wire: key ring, ciphertexts, sealed samples and templates, signatures of agents and devices,
+//! API keys.
 //!
 //! * [`Vault`] seals what is stored or published (`RL1`, AES-256-GCM under keys of a [`KeyRing`]) and is bound by an
 //!   [`Aad`] to the place where it lies, so that a ciphertext moved elsewhere does not open.
@@ -6,6 +7,7 @@
 //!   matcher (HPKE, RFC 9180), bound to its request by a [`ScanBinding`].
 //! * [`ScanSignature`] is what an agent signs (ES256); [`AgentRegistry`] knows the agents and what each may ask for.
 //! * [`seal_template`] makes the opaque templates that callers keep.
+//! * [`DeviceKey`] verifies what a registered device signs (ES256, RS256, PS256): the text of a [`Challenge`].
 //! * [`ApiKey`] and [`ApiKeyDigest`]: credentials of callers and their stored form.
 //!
 //! In everything signed or authenticated a text field is its length (u16, big endian) and its UTF-8 bytes, a time is
@@ -17,6 +19,7 @@
 mod agents;
 mod api_key;
 mod cipher;
+mod device;
 mod digest;
 mod encode;
 mod error;
@@ -32,6 +35,10 @@ mod template;
 pub use agents::AgentRegistry;
 pub use api_key::{ApiKey, ApiKeyDigest};
 pub use cipher::{Aad, CIPHERTEXT_BYTES_MAX, CIPHERTEXT_OVERHEAD_BYTES, Vault};
+pub use device::{
+    CHALLENGE_RANDOM_BYTES, Challenge, DEVICE_KEY_BYTES_MAX, DEVICE_SIGNATURE_BYTES_MAX, DEVICE_SIGNATURE_CHARS_MAX,
+    DeviceKey, DeviceKeyError, DeviceSignature,
+};
 pub use digest::{image_digest, request_digest};
 pub use error::VaultError;
 pub use keyring::{KeyRing, KeyState, KeyVersion};

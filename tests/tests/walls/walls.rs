@@ -9,6 +9,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("scylla", &["ridgeline-cql"]),
     ("fjall", &["ridgeline-embedded"]),
     ("axum", &["ridgeline-gateway"]),
+    // Public keys of devices only: RUSTSEC-2023-0071 is about private ones.
+    ("rsa", &["ridgeline-vault"]),
     ("reqwest", &["ridgeline-client", "ridgeline-egress"]),
     // A serialisable type is a promise, so only boundary crates can make one.
     ("serde", &["ridgeline-wire", "ridgeline-gateway", "ridgeline-client", "ridgeline-cli"]),
