@@ -101,13 +101,14 @@ fn challenge() -> usize {
     compare("make a challenge", 2000, 2.0, || drop(black_box(Challenge::generate(&System))), bare)
 }
 
-/// Sealing a column of a row, against AES-256-GCM with a key that is there already and a random nonce.
+/// Sealing a column of a row, against AES-256-GCM with a random nonce: under a key that is there already, which is what is
+/// asked, and under a key that is set up for the message, as each ciphertext's is.
 fn field(bytes: usize) -> usize {
     let vault = Vault::new(KeyRing::create(&System).unwrap());
     let place = Aad::new("registered_devices", "8f14e45fceea167a5a36dedd4bea2543", "public_key");
     let plaintext = vec![7; bytes];
     let cipher = Aes256Gcm::new(&[7; 32].into());
-    let bare = || {
+    let bare = |cipher: &Aes256Gcm| {
         let mut nonce = [0; 12];
         getrandom::fill(&mut nonce).unwrap();
         let mut out = Vec::with_capacity(bytes + 28);
@@ -118,7 +119,12 @@ fn field(bytes: usize) -> usize {
         drop(black_box(out));
     };
     let ours = || drop(black_box(vault.seal(Purpose::Field, &place, black_box(&plaintext), &System).unwrap()));
-    compare(&format!("seal a field of {bytes} bytes"), 1000, 1.3, ours, bare)
+    let name = format!("seal a field of {bytes} bytes");
+    let missed = compare(&name, 1000, 1.3, ours, || bare(&cipher));
+    compare(&format!("{name}, a key for each"), 1000, f64::INFINITY, ours, || {
+        bare(&Aes256Gcm::new(black_box(&[7; 32]).into()));
+    });
+    missed
 }
 
 /// Prints a line; 1 if the ratio is above `most`.
@@ -139,13 +145,12 @@ fn compare(what: &str, times: u32, most: f64, ours: impl Fn(), bare: impl Fn()) 
     }
     let ratio = median(ratios);
     let met = ratio <= most;
-    let word = if met { "met" } else { "MISSED" };
-    println!(
-        "{what:<44} {:>9.2} {:>9.2} {ratio:>7.3} {:>8} {word}",
-        median(of_ours),
-        median(of_bare),
-        format!("<= {most}")
-    );
+    let (must, word) = match (most.is_finite(), met) {
+        (false, _) => (String::new(), ""),
+        (true, true) => (format!("<= {most}"), "met"),
+        (true, false) => (format!("<= {most}"), "MISSED"),
+    };
+    println!("{what:<44} {:>9.2} {:>9.2} {ratio:>7.3} {must:>8} {word}", median(of_ours), median(of_bare));
     usize::from(!met)
 }
 
