@@ -8,7 +8,8 @@ use crate::half::{HALF_BLOCK, doubled, halved};
 use crate::image::GreyImage;
 use crate::minutiae;
 use crate::plane::{BLOCK, Plane, grey_plane, resampled};
-use crate::template::{MAX_SIDE_PIXELS, Quality, Template};
+use crate::quality::{QualityFeatures, Seen};
+use crate::template::{MAX_SIDE_PIXELS, Minutia, Quality, Template};
 
 /// Name of the engine, stored beside scores and figures.
 pub const ENGINE_NAME: &str = "ridgeline-classical";
@@ -26,6 +27,8 @@ pub struct Extraction {
     pub template: Template,
     /// The same quality as the template carries.
     pub quality: Quality,
+    /// What the quality was computed from.
+    pub features: QualityFeatures,
 }
 
 /// Why an image gives no template.
@@ -116,10 +119,11 @@ impl Classical {
         if !seen.is_plausible_count(found.len(), area) {
             return Err(ExtractError::NotAFingerprint);
         }
-        let quality = seen.quality(area);
+        let features = seen.features(&found);
+        let quality = features.quality();
         let (width, height) = (plane.width as u16, plane.height as u16);
         let template = Template::new(ENGINE, width, height, quality, found).map_err(|_| ExtractError::TooLarge)?;
-        Ok(Extraction { template, quality })
+        Ok(Extraction { template, quality, features })
     }
 }
 
@@ -221,9 +225,8 @@ impl Impression {
             && self.smoothness() <= MAX_SMOOTHNESS
     }
 
-    fn quality(&self, area: usize) -> Quality {
-        let clear = self.mean_over_foreground(&self.clarity);
-        let size = (area as f32 / 1000.0).min(1.0).sqrt();
-        Quality::new((100.0 * clear * size) as u8)
+    fn features(&self, minutiae: &[Minutia]) -> QualityFeatures {
+        let Fields { foreground, coherence, .. } = &self.fields;
+        QualityFeatures::of(&Seen { foreground, clarity: &self.clarity, coherence, minutiae })
     }
 }

@@ -32,6 +32,7 @@ mod normalise;
 mod plane;
 mod prepared;
 mod propose;
+mod quality;
 mod resolution;
 mod selfcheck;
 mod template;
@@ -49,6 +50,7 @@ pub use crate::maps::{Block, Maps, Position, maps, paired};
 pub use crate::matcher::{Candidate, Evidence, Matcher, Probe, compare};
 pub use crate::mosaic::{MergeError, Merged, merge};
 pub use crate::normalise::normalise;
+pub use crate::quality::QualityFeatures;
 pub use crate::selfcheck::{SelfCheckError, self_check};
 pub use crate::template::{
     MAX_MINUTIAE, MAX_SIDE_PIXELS, Minutia, MinutiaKind, Quality, Score, Template, TemplateError,
