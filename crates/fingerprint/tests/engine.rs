@@ -69,6 +69,20 @@ fn images_without_a_finger_are_refused() {
         let (fx, fy) = (x as f32 / 60.0, y as f32 / 45.0);
         (128.0 + 60.0 * (fx + (fy * 1.3).sin()).sin() + 40.0 * (fy * 0.7 - fx).cos()) as u8
     };
+    // Ellipses: hair, head, eyes, mouth; shaded from one side.
+    let face = |x: i32, y: i32, noise: u32| {
+        let inside = |cx: i32, cy: i32, rx: i32, ry: i32| {
+            ((x - cx) as f32 / rx as f32).powi(2) + ((y - cy) as f32 / ry as f32).powi(2) < 1.0
+        };
+        let grey = match () {
+            () if inside(120, 140, 16, 8) || inside(200, 140, 16, 8) => 40,
+            () if inside(160, 230, 40, 10) => 90,
+            () if inside(160, 175, 95, 125) => 190 - (x - 60).clamp(0, 200) / 4,
+            () if inside(160, 150, 115, 140) => 60 + (x / 3 + y) % 9,
+            () => 225,
+        };
+        (grey + (noise % 7) as i32) as u8
+    };
     let disc = |x: i32, y: i32| {
         let inside = (x - 160).pow(2) + (y - 160).pow(2) < 140 * 140;
         if inside { (128.0 + 90.0 * (x as f32 / 14.0 * TAU).cos()) as u8 } else { 235 }
@@ -85,13 +99,16 @@ fn images_without_a_finger_are_refused() {
         ("chequers", each(|x, y, _| if (x / 20 + y / 20) % 2 == 0 { 30 } else { 220 })),
         ("text", each(|x, y, _| letters(x, y))),
         ("photo", each(|x, y, _| photo(x, y))),
+        ("face", each(face)),
     ];
     for (name, image) in cases {
         let refused = Classical.extract(&image).map(|e| e.template.minutiae().len());
         assert_eq!(refused, Err(ExtractError::NotAFingerprint), "{name}");
     }
-    let dot = GreyImage::new(1, 1, 500, vec![0]).unwrap();
-    assert_eq!(Classical.extract(&dot).map(|_| ()), Err(ExtractError::TooSmall));
+    for side in [1, 16] {
+        let small = GreyImage::new(side, side, 500, vec![0; (side * side) as usize]).unwrap();
+        assert_eq!(Classical.extract(&small).map(|_| ()), Err(ExtractError::TooSmall), "{side}");
+    }
 }
 
 #[test]
