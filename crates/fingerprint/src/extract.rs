@@ -83,40 +83,16 @@ impl Classical {
     /// The same as [`Extractor::extract`]'s.
     pub fn extract_watched(&self, image: &GreyImage, done: &mut dyn FnMut(Stage)) -> Result<Extraction, ExtractError> {
         let plane = at_working_resolution(image)?;
-        let mut half = halved(&plane);
-        done(Stage::Scale);
-        let mut fields = field::estimate(&plane, &half);
-        if area(&fields) < MIN_AREA_BLOCKS {
-            return Err(ExtractError::NotAFingerprint);
-        }
-        if fields.is_light_on_dark() {
-            // Filters have no mean: turning the sign of the image turns ridges into valleys.
-            half.data.iter_mut().for_each(|value| *value = -*value);
-        }
-        done(Stage::Fields);
-        let periods = frequency::estimate(&plane, &fields);
-        done(Stage::Periods);
-        let draft = gabor::enhance(&half, &fields, &periods.period);
-        fields.keep_clear(&minutiae::clarity(&draft, &fields));
-        let area = area(&fields);
-        if area < MIN_AREA_BLOCKS {
-            return Err(ExtractError::NotAFingerprint);
-        }
-        // Ridges once enhanced show their orientation more reliably than the raw image does.
-        fields.reorient(&redrawn(draft, &fields.contrast));
-        done(Stage::Draft);
-        let enhanced = gabor::enhance(&half, &fields, &periods.period);
-        let clarity = minutiae::clarity(&enhanced, &fields);
+        let (seen, enhanced) = Impression::of(&plane, MIN_AREA_BLOCKS, done).ok_or(ExtractError::NotAFingerprint)?;
         let enhanced = doubled(&enhanced);
         done(Stage::Enhance);
-        let seen = Impression { fields, periods, clarity };
         if !seen.is_ridged() {
             return Err(ExtractError::NotAFingerprint);
         }
         let mut found = minutiae::find(&enhanced, &seen.fields, &seen.periods, &seen.clarity);
         found.retain(|m| usize::from(m.x) < plane.width && usize::from(m.y) < plane.height);
         done(Stage::Minutiae);
-        if !seen.is_plausible_count(found.len(), area) {
+        if !seen.is_plausible_count(found.len()) {
             return Err(ExtractError::NotAFingerprint);
         }
         let features = seen.features(&found);
@@ -164,7 +140,7 @@ fn area(fields: &Fields) -> usize {
 }
 
 /// An enhanced image brought to even contrast.
-pub(crate) fn redrawn(mut enhanced: Plane<f32>, contrast: &Plane<f32>) -> Plane<f32> {
+fn redrawn(mut enhanced: Plane<f32>, contrast: &Plane<f32>) -> Plane<f32> {
     for (y, row) in enhanced.data.chunks_exact_mut(enhanced.width).enumerate() {
         let contrast = contrast.row(y / HALF_BLOCK);
         for (cells, contrast) in row.chunks_exact_mut(HALF_BLOCK).zip(contrast) {
@@ -189,13 +165,42 @@ pub(crate) fn at_working_resolution(image: &GreyImage) -> Result<Plane<u8>, Extr
     if image.dpi() == WORKING_DPI { Ok(plane) } else { Ok(resampled(&plane, scale)) }
 }
 
-struct Impression {
-    fields: Fields,
+/// What an image shows before minutiae are looked for.
+pub(crate) struct Impression {
+    pub(crate) fields: Fields,
     periods: Periods,
-    clarity: Plane<f32>,
+    pub(crate) clarity: Plane<f32>,
 }
 
 impl Impression {
+    /// With the enhanced image at half size; `None` where less than `least` blocks are foreground.
+    pub(crate) fn of(plane: &Plane<u8>, least: usize, done: &mut dyn FnMut(Stage)) -> Option<(Self, Plane<f32>)> {
+        let mut half = halved(plane);
+        done(Stage::Scale);
+        let mut fields = field::estimate(plane, &half);
+        if area(&fields) < least {
+            return None;
+        }
+        if fields.is_light_on_dark() {
+            // Filters have no mean: turning the sign of the image turns ridges into valleys.
+            half.data.iter_mut().for_each(|value| *value = -*value);
+        }
+        done(Stage::Fields);
+        let periods = frequency::estimate(plane, &fields);
+        done(Stage::Periods);
+        let draft = gabor::enhance(&half, &fields, &periods.period);
+        fields.keep_clear(&minutiae::clarity(&draft, &fields));
+        if area(&fields) < least {
+            return None;
+        }
+        // Ridges once enhanced show their orientation more reliably than the raw image does.
+        fields.reorient(&redrawn(draft, &fields.contrast));
+        done(Stage::Draft);
+        let enhanced = gabor::enhance(&half, &fields, &periods.period);
+        let clarity = minutiae::clarity(&enhanced, &fields);
+        Some((Self { fields, periods, clarity }, enhanced))
+    }
+
     fn mean_over_foreground(&self, plane: &Plane<f32>) -> f32 {
         let mask = &self.fields.foreground.data;
         let (mut total, mut count) = (0.0, 0_u32);
@@ -213,8 +218,8 @@ impl Impression {
         self.mean_over_foreground(&Plane { data: smooth, ..cos2 })
     }
 
-    fn is_plausible_count(&self, minutiae: usize, area: usize) -> bool {
-        let clear_area = area as f32 * self.mean_over_foreground(&self.clarity);
+    fn is_plausible_count(&self, minutiae: usize) -> bool {
+        let clear_area = area(&self.fields) as f32 * self.mean_over_foreground(&self.clarity);
         let spacing = MIN_BLOCKS_A_MINUTIA..=MAX_BLOCKS_A_MINUTIA;
         minutiae >= MIN_MINUTIAE && spacing.contains(&(clear_area / minutiae as f32))
     }

@@ -4,13 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-use crate::extract::{ExtractError, WORKING_DPI, at_working_resolution, redrawn};
-use crate::half::halved;
+use crate::extract::{ExtractError, Impression, WORKING_DPI, at_working_resolution};
 use crate::image::GreyImage;
 use crate::matcher::{Candidate, Matcher, Probe};
 use crate::plane::BLOCK;
 use crate::template::Template;
-use crate::{field, frequency, gabor, minutiae};
 
 /// One block of an image.
 #[derive(Clone, Copy)]
@@ -38,16 +36,11 @@ pub struct Maps {
 /// [`ExtractError::TooSmall`] and [`ExtractError::TooLarge`], as the extractor. An image without a finger has maps too.
 pub fn maps(image: &GreyImage) -> Result<Maps, ExtractError> {
     let plane = at_working_resolution(image)?;
-    let half = halved(&plane);
-    let mut fields = field::estimate(&plane, &half);
-    let periods = frequency::estimate(&plane, &fields);
-    let draft = gabor::enhance(&half, &fields, &periods.period);
-    fields.keep_clear(&minutiae::clarity(&draft, &fields));
-    fields.reorient(&redrawn(draft, &fields.contrast));
-    let clarity = minutiae::clarity(&gabor::enhance(&half, &fields, &periods.period), &fields);
+    let (seen, _) = Impression::of(&plane, 0, &mut |_| ()).ok_or(ExtractError::NotAFingerprint)?;
+    let Impression { fields, clarity, .. } = &seen;
     let (columns, rows) = (fields.foreground.width, fields.foreground.height);
     let block = |(column, row): (usize, usize)| Block {
-        orientation: fields.sin2.at(column, row).atan2(fields.cos2.at(column, row)) / 2.0,
+        orientation: libm::atan2f(fields.sin2.at(column, row), fields.cos2.at(column, row)) / 2.0,
         coherence: fields.coherence.at(column, row).clamp(0.0, 1.0),
         clarity: clarity.at(column, row).clamp(0.0, 1.0),
         foreground: fields.foreground.at(column, row),

@@ -3,8 +3,8 @@
 
 use std::f32::consts::{PI, TAU};
 
-use crate::field::Fields;
-use crate::frequency::Periods;
+use crate::field::{Fields, length};
+use crate::frequency::{MAX_PERIOD, Periods};
 use crate::half::HALF_BLOCK;
 use crate::plane::{BLOCK, Plane};
 use crate::template::{Minutia, MinutiaKind};
@@ -123,7 +123,7 @@ fn line_end(skeleton: &Skeleton, at: (i32, i32), periods: &Periods) -> Option<f3
         return None;
     }
     let far = points.get(TRACED.min(points.len() - 1))?;
-    let angle = ((far.1 - at.1) as f32).atan2((far.0 - at.0) as f32);
+    let angle = libm::atan2f((far.1 - at.1) as f32, (far.0 - at.0) as f32);
     Some(angle)
 }
 
@@ -134,33 +134,109 @@ fn well_inside(mask: &Plane<bool>, at: (f32, f32), angle: f32) -> bool {
         mask.get(bx, by) == Some(true)
     };
     let around = [(MARGIN, 0.0), (-MARGIN, 0.0), (0.0, MARGIN), (0.0, -MARGIN)];
-    let ahead = (at.0 - AHEAD * angle.cos(), at.1 - AHEAD * angle.sin());
+    let ahead = (at.0 - AHEAD * libm::cosf(angle), at.1 - AHEAD * libm::sinf(angle));
     around.iter().all(|(dx, dy)| block(at.0 + dx, at.1 + dy)) && block(ahead.0, ahead.1)
 }
 
 /// Removes pairs that are a broken ridge or lie closer together than ridges can.
 fn drop_conflicting(found: &mut Vec<Found>) {
     let mut dropped = vec![false; found.len()];
-    for i in 0..found.len() {
-        for j in 0..i {
-            let (a, b) = (found[i], found[j]);
-            let (dx, dy) = (b.x - a.x, b.y - a.y);
-            let distance = dx.hypot(dy);
-            let period = (a.period + b.period) / 2.0;
-            if distance > GAP * period {
-                continue;
-            }
-            let opposed = turn_between(a.angle, b.angle).abs() > 0.75 * PI;
-            let endings = a.kind == b.kind;
-            // A gap in a ridge: both ends point away from the gap.
-            let away = turn_between(dy.atan2(dx), b.angle).abs() < PI / 4.0;
-            let broken = endings && opposed && away;
-            if broken || distance < TOO_CLOSE * period {
+    let mut near = Near::of(found);
+    for (i, a) in found.iter().enumerate() {
+        for j in near.before(a) {
+            if is_conflict(a, &found[j]) {
                 dropped[i] = true;
                 dropped[j] = true;
             }
         }
+        near.add(a, i);
     }
     let mut flags = dropped.into_iter();
     found.retain(|_| !flags.next().unwrap_or(false));
+}
+
+/// Whether `a` and `b`, which was found before it, are one flaw.
+fn is_conflict(a: &Found, b: &Found) -> bool {
+    let (dx, dy) = (b.x - a.x, b.y - a.y);
+    let distance = length(dx, dy);
+    let period = (a.period + b.period) / 2.0;
+    if distance > GAP * period {
+        return false;
+    }
+    let opposed = turn_between(a.angle, b.angle).abs() > 0.75 * PI;
+    // A gap in a ridge: both ends point away from the gap.
+    let away = turn_between(libm::atan2f(dy, dx), b.angle).abs() < PI / 4.0;
+    a.kind == b.kind && opposed && away || distance < TOO_CLOSE * period
+}
+
+/// Minutiae by squares as wide as the greatest gap, so that an image full of line ends takes no more than its area's time.
+struct Near {
+    columns: usize,
+    squares: Vec<Vec<usize>>,
+}
+
+impl Near {
+    const SIDE: f32 = GAP * MAX_PERIOD;
+
+    fn of(found: &[Found]) -> Self {
+        let last = |of: fn(&Found) -> f32| found.iter().map(|one| (of(one) / Self::SIDE) as usize).max().unwrap_or(0);
+        let (columns, rows) = (last(|one| one.x) + 1, last(|one| one.y) + 1);
+        Self { columns, squares: vec![Vec::new(); columns * rows] }
+    }
+
+    fn square(at: &Found) -> (usize, usize) {
+        ((at.x / Self::SIDE) as usize, (at.y / Self::SIDE) as usize)
+    }
+
+    fn add(&mut self, at: &Found, index: usize) {
+        let (column, row) = Self::square(at);
+        self.squares[row * self.columns + column].push(index);
+    }
+
+    /// Those added so far in the square of `at` and the eight around it.
+    fn before(&self, at: &Found) -> impl Iterator<Item = usize> {
+        let (column, row) = Self::square(at);
+        let last = (column + 1).min(self.columns - 1);
+        let rows = row.saturating_sub(1)..=(row + 1).min(self.squares.len() / self.columns - 1);
+        rows.flat_map(move |row| &self.squares[row * self.columns..][column.saturating_sub(1)..=last])
+            .flatten()
+            .copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scattered(seed: u32, count: usize, side: u32) -> Vec<Found> {
+        let mut state = seed;
+        let mut next = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) % below) as f32
+        };
+        (0..count)
+            .map(|_| Found {
+                x: next(side),
+                y: next(side),
+                angle: next(628) / 100.0,
+                kind: if next(2) == 0.0 { MinutiaKind::Ending } else { MinutiaKind::Bifurcation },
+                quality: 0.5,
+                period: 4.5 + next(116) / 10.0,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_same_minutiae_stay_as_when_all_pairs_are_compared() {
+        for (seed, count, side) in [(1, 0, 90), (2, 1, 90), (3, 300, 90), (4, 400, 700), (5, 60, 20)] {
+            let all = scattered(seed, count, side);
+            let later = |i: usize| (i + 1..count).any(|k| is_conflict(&all[k], &all[i]));
+            let kept = (0..count).filter(|&i| !later(i) && !(0..i).any(|j| is_conflict(&all[i], &all[j])));
+            let expected: Vec<(f32, f32)> = kept.map(|i| (all[i].x, all[i].y)).collect();
+            let mut found = all.clone();
+            drop_conflicting(&mut found);
+            assert_eq!(found.iter().map(|one| (one.x, one.y)).collect::<Vec<_>>(), expected, "{count} within {side}");
+            assert!(side < 700 || (count / 4..count).contains(&found.len()), "some stay and some go");
+        }
+    }
 }
