@@ -64,7 +64,7 @@ impl QualityFeatures {
         }
     }
 
-    /// Of a usable share of one half on an otherwise sufficient impression it is 60: that is where misses become frequent.
+    /// Of a usable share of one half on an otherwise sufficient impression it is 59: that is where misses become frequent.
     pub(crate) fn quality(&self) -> Quality {
         let enough = |value: u32, limit: f32| (value as f32 / limit).min(1.0);
         let contact =
