@@ -45,7 +45,8 @@ pub(crate) struct Shard {
     holders: HashMap<u64, (SubjectId, Position)>,
     /// A key that no template has had.
     next_key: u64,
-    forgotten: HashMap<SubjectId, i64>,
+    /// Version of the latest tombstone, and when it was appended.
+    forgotten: HashMap<SubjectId, (i64, Timestamp)>,
     /// The same in the order in which they were forgotten.
     forgotten_order: VecDeque<(Timestamp, SubjectId, i64)>,
     doubts: HashMap<SubjectId, Doubt>,
@@ -103,7 +104,7 @@ impl Update {
         Self { subject, version: Some(version), state: State::Enrolled(entries.collect()) }
     }
 
-    /// The subject is forgotten, by a tombstone appended `at`. One that does not say its version counts as the newest.
+    /// The subject is forgotten, by a tombstone appended `at`. One that does not say its version has the highest read so far.
     pub(crate) const fn forget(subject: SubjectId, version: Option<i64>, at: Timestamp) -> Self {
         Self { subject, version, state: State::Forgotten { at } }
     }
@@ -115,7 +116,9 @@ impl Shard {
         for Update { subject, version, state } in updates {
             let known = self.known(&subject);
             let version = version.or(known).unwrap_or(0);
-            if let Some(known) = known.filter(|known| version < *known) {
+            // A version is either a set or a tombstone: the one a tombstone took is no set any more.
+            let revives = matches!(state, State::Enrolled(_)) && self.forgotten.contains_key(&subject);
+            if let Some(known) = known.filter(|known| version < *known || (revives && version == *known)) {
                 self.doubt(subject, known);
                 continue;
             }
@@ -130,7 +133,7 @@ impl Shard {
                 }
                 State::Forgotten { at } => {
                     self.drop_templates(&subject);
-                    self.forgotten.insert(subject.clone(), version);
+                    self.forgotten.insert(subject.clone(), (version, at));
                     self.forgotten_order.push_back((at, subject, version));
                     self.expire(at);
                 }
@@ -160,7 +163,10 @@ impl Shard {
 
     /// The highest version read of a subject, enrolled or forgotten.
     fn known(&self, subject: &SubjectId) -> Option<i64> {
-        self.subjects.get(subject).map(|enrolled| enrolled.version).or_else(|| self.forgotten.get(subject).copied())
+        self.subjects
+            .get(subject)
+            .map(|enrolled| enrolled.version)
+            .or_else(|| self.forgotten.get(subject).map(|(version, _)| *version))
     }
 
     /// Lets go of what was forgotten long before `now`, the append time of the latest record.
@@ -169,7 +175,7 @@ impl Shard {
             if self.forgotten_order.len() <= FORGOTTEN_MAX && now.since(*at) < REMEMBERED {
                 return;
             }
-            if self.forgotten.get(subject) == Some(version) {
+            if self.forgotten.get(subject) == Some(&(*version, *at)) {
                 self.forgotten.remove(subject);
             }
             self.forgotten_order.pop_front();
@@ -221,8 +227,8 @@ impl Shard {
         let mut compared = 0;
         let mut best: HashMap<&SubjectId, (Score, Position)> = HashMap::new();
         for (probe, _) in &prepared.probes {
-            let admits =
-                |key| self.holders.get(&key).is_some_and(|(subject, position)| prepared.admits(subject, *position));
+            let is_wanted = |(subject, position): &(SubjectId, Position)| prepared.admits(subject, *position);
+            let admits = |key| prepared.filter.is_none() || self.holders.get(&key).is_some_and(is_wanted);
             for found in self.gallery.scores(probe, matcher, admits) {
                 compared += 1;
                 let Some((subject, position)) = self.holders.get(&found.key) else { continue };
@@ -415,10 +421,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_without_a_version_is_the_newest() {
-        let mut shard = Shard::default();
-        shard.apply(vec![enrolled(0, 5), Update::forget(subject(0), None, at(0)), enrolled(0, 4)]);
-        assert_eq!((shard.subjects(), shard.known(&subject(0))), (0, Some(5)));
+    fn a_tombstone_without_a_version_is_newer_than_what_was_read() {
+        for repeated in [4, 5] {
+            let mut shard = Shard::default();
+            shard.apply(vec![enrolled(0, 5), Update::forget(subject(0), None, at(0)), enrolled(0, repeated)]);
+            assert_eq!((shard.subjects(), shard.known(&subject(0))), (0, Some(5)), "{repeated}");
+            shard.apply(vec![enrolled(0, 6)]);
+            assert_eq!(shard.subjects(), 1, "a new enrolment does");
+        }
     }
 
     #[test]
@@ -433,6 +443,15 @@ mod tests {
         let many = (0..FORGOTTEN_MAX + 10).map(|index| forgotten(index, 1, 14));
         shard.apply(many.collect());
         assert!(shard.forgotten.len() <= FORGOTTEN_MAX && shard.forgotten_order.len() <= FORGOTTEN_MAX);
+    }
+
+    #[test]
+    fn a_repeated_tombstone_is_remembered_from_then_on() {
+        let mut shard = Shard::default();
+        shard.apply(vec![forgotten(0, 2, 0), forgotten(0, 2, 6), forgotten(1, 1, 8)]);
+        assert_eq!(shard.known(&subject(0)), Some(2));
+        shard.apply(vec![forgotten(1, 1, 13)]);
+        assert_eq!(shard.known(&subject(0)), None);
     }
 
     #[test]
