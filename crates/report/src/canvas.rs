@@ -2,18 +2,25 @@
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder as _};
+use zeroize::Zeroize as _;
 
 use crate::ReportError;
 
 /// Red, green and blue.
 pub type Rgb = [u8; 3];
 
-/// A picture. It shows biometric data, so nothing of it is printed.
+/// A picture. It shows biometric data, so it is wiped on drop and nothing of it is printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Canvas {
     width: u32,
     height: u32,
     pixels: Vec<Rgb>,
+}
+
+impl Drop for Canvas {
+    fn drop(&mut self) {
+        self.pixels.zeroize();
+    }
 }
 
 impl Canvas {
