@@ -282,6 +282,9 @@ files() {
   if [ ! -f "$dir/elsewhere" ]; then
     shared=/dev/shm/ridgeline-stack-$(id -u)
     (umask 077 && mkdir -p "$shared")
+    # One start at a time: what another is about to enter would look left behind.
+    exec 8>"$shared/.lock"
+    flock 8
     # What was left there by folders that are gone.
     for place in "$shared"/*/; do
       [ ! -f "$place/home" ] || [ -f "$(cat "$place/home")/elsewhere" ] || rm -rf "$place"
@@ -289,6 +292,7 @@ files() {
     place=$(mktemp -d "$shared/XXXXXX")
     echo "$dir" >"$place/home"
     echo "$place" >"$dir/elsewhere"
+    exec 8>&-
     echo "stack: no mount is known for $dir: its files are in $place" >&2
   fi
   cat "$dir/elsewhere"
