@@ -160,3 +160,28 @@ proptest! {
         prop_assert!(decode(&encode_png(&image), None, None, &Limits::default()).unwrap() == image);
     }
 }
+
+/// The seeds of the fuzz target `image` are this file's; whatever else lies there was found once and is tried again.
+#[test]
+fn the_corpus_is_replayed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/image");
+    for (format, bytes) in all_formats() {
+        let path = folder.join(format!("ramp.{}", format!("{format:?}").to_lowercase()));
+        if std::env::var_os("RIDGELINE_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        // Encoders may write the same picture otherwise one day; a seed stays what it was.
+        let seed = std::fs::read(&path).unwrap();
+        assert!(decode(&seed, Some(format), Some(500), &Limits::default()).is_ok(), "{format:?}");
+    }
+    let mut tried = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for dpi in [None, Some(500)] {
+            let _ = decode(&bytes, None, dpi, &Limits::default());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 10);
+}
