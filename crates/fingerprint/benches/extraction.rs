@@ -63,7 +63,7 @@ fn report(images: &[GreyImage]) {
     let (yard, whole) = (median(yard), median(whole));
     let (width, height) = (images[0].width(), images[0].height());
     println!(
-        "{width} x {height}: {:.2} yardsticks an image (a yardstick takes {:.2} ms here)",
+        "{width} x {height}: {:.3} yardsticks an image (a yardstick takes {:.2} ms here)",
         whole / yard,
         yard * 1e3
     );
