@@ -6,7 +6,7 @@
 //!
 //! Prints the knots to put into `calibration.rs`, fitted on small, distorted and partly dry or wet synthetic
 //! impressions, then the measured share of strangers at nominal rates: on other synthetic fingers of the
-//! same and of the default kind, and on each folder of `$RIDGELINE_TEST_DATA/fingerprint`, none of which
+//! same and of the default kind (there also by whether two patterns are of one class), and on each folder of `$RIDGELINE_TEST_DATA/fingerprint`, none of which
 //! takes part in the fit.
 #![allow(clippy::print_stdout, reason = "a tool for the terminal")]
 
@@ -41,7 +41,12 @@ fn main() -> Result<(), Failure> {
     println!("    tail from 1e-3 to 1e-4 decays by {:.3} a unit", std::f64::consts::LN_10 / (far - start));
     println!("measured over nominal share with the curve as compiled in:");
     report("synthetic, hard", &strangers(&synthetic(CHECK_SEED, fingers, &hard())?));
-    report("synthetic, default", &strangers(&synthetic(CHECK_SEED, fingers, &ImpressionOptions::default())?));
+    let default = synthetic(CHECK_SEED, fingers, &ImpressionOptions::default())?;
+    report("synthetic, default", &strangers(&default));
+    let classes: Vec<_> = (0..fingers).map(|index| finger(Seed(CHECK_SEED), index).class()).collect();
+    let alike = |a: u32, b: u32| classes.get(a as usize) == classes.get(b as usize);
+    report("    of one class", &strangers_where(&default, &alike));
+    report("    of two classes", &strangers_where(&default, &|a, b| !alike(a, b)));
     public_sets()
 }
 
@@ -110,12 +115,18 @@ fn template(image: &GreyImage) -> Option<Template> {
 
 /// Scores of all pairs of different fingers, greatest first; 0 where one side gave no template.
 fn strangers(templates: &[(u32, Option<Template>)]) -> Vec<f32> {
+    strangers_where(templates, &|_, _| true)
+}
+
+/// The same of those pairs of fingers that `wanted` names.
+fn strangers_where(templates: &[(u32, Option<Template>)], wanted: &dyn Fn(u32, u32) -> bool) -> Vec<f32> {
     let candidates: Vec<_> = templates.iter().map(|(finger, t)| (*finger, t.as_ref().map(Candidate::new))).collect();
     let mut matcher = Matcher::new();
     let mut scores = Vec::new();
     for (index, (finger, template)) in templates.iter().enumerate() {
         let probe = template.as_ref().map(Probe::new);
-        for (_, candidate) in candidates.iter().skip(index + 1).filter(|(other, _)| other != finger) {
+        let others = candidates.iter().skip(index + 1).filter(|(other, _)| other != finger && wanted(*finger, *other));
+        for (_, candidate) in others {
             let score = probe.as_ref().zip(candidate.as_ref()).map(|(p, c)| matcher.compare(p, c).value());
             scores.push(score.unwrap_or(0.0));
         }

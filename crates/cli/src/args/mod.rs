@@ -14,7 +14,7 @@ pub(crate) use service::{
     ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
     TopicsCommand,
 };
-pub(crate) use template::{ConvertArgs, TemplateCommand};
+pub(crate) use template::{ConvertArgs, MergeArgs, TemplateCommand};
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
 ///
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Show what the engine sees in an image, or what a template holds
     Inspect(InspectArgs),
-    /// Convert templates to and between the formats of other systems
+    /// Convert templates to and between the formats of other systems, and merge them
     Template {
         /// What to do
         #[command(subcommand)]

@@ -11,6 +11,23 @@ use ridgeline_fingerprint::formats::RecordFormat;
 pub(crate) enum TemplateCommand {
     /// Write an image's minutiae, a template or a minutiae record as a minutiae record of a standard
     Convert(ConvertArgs),
+    /// Join several impressions of one finger into one template
+    Merge(MergeArgs),
+}
+
+/// Options of `template merge`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct MergeArgs {
+    /// Images, templates or minutiae records, all of one finger
+    #[arg(required = true, num_args = 2..=10, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to write the template. It is biometric data, and only its owner can read it; an existing file is not
+    /// replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Resolution of images that do not carry it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(250..=1200))]
+    pub(crate) dpi: Option<u16>,
 }
 
 /// Options of `template convert`.
