@@ -182,6 +182,15 @@ fn merging_is_refused_where_nothing_fits() {
     let all: Vec<_> = (0..7).map(|number| impression(22, 0, number)).collect();
     let merged = merge(&all).unwrap();
     assert!(merged.template.minutiae().len() <= 255 && merged.used.len() > 1);
+    // Too little to agree on: the own one is returned as it is.
+    for few in 0..3 {
+        let minutiae = impression(21, 0, 1).minutiae()[..few].to_vec();
+        let sparse = Template::new(ENGINE, 999, 999, Quality::new(1), minutiae).unwrap();
+        for pair in [[sparse.clone(), sparse.clone()], [impression(21, 0, 0), sparse]] {
+            let merged = merge(&pair).unwrap();
+            assert!(merged.used == [0] && merged.template == pair[0], "{few} minutiae");
+        }
+    }
     let crowd = merge(&[crowded(255), crowded(255), crowded(254)]).unwrap();
     assert!(crowd.template.minutiae().len() <= 255);
 }
