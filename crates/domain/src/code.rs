@@ -66,6 +66,16 @@ codes! {
     NotFound = "RL-1303", 404, "Not found";
     /// The path exists, the method does not.
     MethodNotAllowed = "RL-1304", 405, "The method is not allowed here";
+    /// A token, challenge, signature or password that is not valid, or no longer: one code for all.
+    CredentialRefused = "RL-1401", 401, "The credential is not valid";
+    /// The public key of a device is none that may be registered.
+    DeviceKeyRefused = "RL-1402", 422, "The public key cannot be registered";
+    /// The public key is registered for another installation.
+    DeviceKeyInUse = "RL-1403", 422, "The public key is registered already";
+    /// The user has as many devices as allowed.
+    TooManyDevices = "RL-1404", 422, "Too many devices";
+    /// Too many attempts by this user or from this address.
+    RateLimited = "RL-1405", 429, "Too many requests";
     /// The record is no Avro record of the topic.
     RecordUndecodable = "RL-3001", 422, "The record cannot be decoded";
     /// The schema id in front of the record is unknown.

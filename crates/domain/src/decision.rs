@@ -1,6 +1,6 @@
 //! What a request ends in.
 
-use crate::{Confidence, Position, SubjectId, words};
+use crate::{AuthOperation, Confidence, Operation, Position, SubjectId, UnknownWord, words};
 
 words! {
     /// The outcome of a request, as published on `decisions`.
@@ -19,10 +19,46 @@ words! {
         Extracted = "extracted",
         /// The subject was forgotten.
         Deleted = "deleted",
+        /// The auth workers did what was asked.
+        Granted = "granted",
         /// Refused by a rule; `reason` says which.
         Rejected = "rejected",
         /// The pipeline could not process the record; `reason` says why.
         Failed = "failed",
+    }
+}
+
+/// What a decision answers: a scan, or something asked of the auth workers. Their words never coincide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DecidedOperation {
+    /// Of a scan.
+    Scan(Operation),
+    /// Of the auth workers.
+    Auth(AuthOperation),
+}
+
+impl DecidedOperation {
+    /// The one spelling on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan(operation) => operation.as_str(),
+            Self::Auth(operation) => operation.as_str(),
+        }
+    }
+}
+
+impl std::fmt::Display for DecidedOperation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for DecidedOperation {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        word.parse().map(Self::Auth).or_else(|_| word.parse().map(Self::Scan))
     }
 }
 

@@ -16,9 +16,15 @@ mod time;
 
 pub use code::ErrorCode;
 pub use confidence::{Comparisons, Confidence, ConfidenceBasis, Fmr};
-pub use decision::{Candidate, Coverage, Liveness, Outcome, Reason, Verdict};
-pub use device::KeyAlgorithm;
-pub use id::{AgentId, ApiKeyId, IdError, ReaderId, RequestId, SubjectId};
+pub use decision::{Candidate, Coverage, DecidedOperation, Liveness, Outcome, Reason, Verdict};
+pub use device::{
+    AuthOperation, Binding, DeviceName, DeviceNameError, DeviceType, KeyAlgorithm, Language, Refusal, Severity,
+    TrustLevel, TrustPolicy,
+};
+pub use id::{
+    ActionId, ActionType, AgentId, ApiKeyId, DeviceFingerprint, DeviceId, FamilyId, IdError, ReaderId, RequestId,
+    SessionId, SubjectId, UserId,
+};
 pub use operation::{Modality, Operation, Permission, Position};
 pub use policy::{Policy, QualityThresholds};
 pub use scan::ScanBinding;
