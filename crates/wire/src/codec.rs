@@ -9,7 +9,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use ridgeline_domain::ErrorCode;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{message, row};
+use crate::{auth, auth_row, message, row};
 
 /// Largest single allocation while decoding; a record is at most 12 MiB.
 const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -76,6 +76,8 @@ encoded! {
     message::Probe = 3_001, "probes";
     message::Partials = 4_001, "partials";
     message::Decision = 5_001, "decisions";
+    auth::AuthCommand = 6_001, "auth.commands";
+    auth::Revocation = 7_001, "revocations";
     message::Audit = 8_001, "audit";
     message::DeadLetter = 13_001, "dead-letters";
     row::ScanDetails = 101_001, "rows/scan_details";
@@ -89,6 +91,23 @@ encoded! {
     row::UsedProbeRow = 109_001, "rows/used_probe";
     row::ApiKeyRow = 110_001, "rows/api_key";
     row::Metadata = 111_001, "rows/metadata";
+    auth::AuthBody = 112_001, "rows/auth_body";
+    auth::AuthReply = 113_001, "rows/auth_reply";
+    auth_row::AuthAnswerRow = 114_001, "rows/auth_answer";
+    auth::Registration = 115_001, "rows/registration";
+    auth_row::ClientDetails = 116_001, "rows/client_details";
+    auth_row::SessionRow = 117_001, "rows/session";
+    auth_row::DeviceRow = 118_001, "rows/device";
+    auth_row::UserDevicesRow = 119_001, "rows/user_devices";
+    auth_row::FingerprintRow = 120_001, "rows/device_fingerprint";
+    auth_row::KeyOwnerRow = 121_001, "rows/key_owner";
+    auth_row::FamilyRow = 122_001, "rows/family";
+    auth_row::DeviceFamilyRow = 123_001, "rows/device_family";
+    auth_row::UserRow = 124_001, "rows/user";
+    auth_row::RevokedRow = 125_001, "rows/revoked";
+    auth_row::SigningKeysRow = 126_001, "rows/signing_keys";
+    auth_row::UsedProofRow = 127_001, "rows/used_proof";
+    auth_row::AuditDetails = 128_001, "rows/audit_details";
 }
 
 static PARSED: LazyLock<HashMap<SchemaId, Schema>> = LazyLock::new(|| {

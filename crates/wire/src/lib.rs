@@ -3,6 +3,8 @@
 //! `schemas/` is the source of truth; the structs here mirror it field by field, and a golden test holds the two together.
 //! Every encoded value starts with the Confluent frame: a zero byte and the schema id, four bytes big endian.
 
+pub mod auth;
+pub mod auth_row;
 mod codec;
 pub mod message;
 pub mod row;

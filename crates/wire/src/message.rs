@@ -1,12 +1,12 @@
 //! The values of the topics. `Debug` is left out where a value holds ciphertext or ids that have no place in a log line.
 
 use ridgeline_domain::{
-    AgentId, ErrorCode, Liveness, Modality, Operation, Outcome, Position, ReaderId, Reason, RequestId, ScanBinding,
-    SubjectId, Timestamp,
+    AgentId, DecidedOperation, ErrorCode, Liveness, Modality, Operation, Outcome, Position, ReaderId, Reason,
+    RequestId, ScanBinding, SubjectId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::text::{display, display_list, display_opt, millis};
+use crate::text::{display, display_list, display_opt, display_or_none, millis};
 
 /// HPKE ciphertext for one key of the matchers.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,10 +239,10 @@ pub struct Decision {
     pub confirmation_id: RequestId,
     /// What was asked.
     #[serde(with = "display")]
-    pub operation: Operation,
-    /// Kind of biometric characteristic.
-    #[serde(with = "display")]
-    pub modality: Modality,
+    pub operation: DecidedOperation,
+    /// Kind of biometric characteristic; `none` for what has nothing to do with one.
+    #[serde(with = "display_or_none")]
+    pub modality: Option<Modality>,
     /// How it ended.
     #[serde(with = "display")]
     pub outcome: Outcome,

@@ -258,6 +258,8 @@ pub struct ApiKeyRow {
 pub mod table {
     use ridgeline_ports::{TableKind, TableSpec};
 
+    use crate::auth_row::table as auth;
+
     /// By confirmation id.
     pub const REQUESTS: TableSpec = TableSpec { name: "requests", kind: TableKind::Plain };
     /// By digest of API key and Idempotency-Key.
@@ -273,5 +275,25 @@ pub mod table {
     /// One row, by name: a ciphertext that only the deployment's own key ring opens.
     pub const DEPLOYMENT: TableSpec = TableSpec { name: "deployment", kind: TableKind::Conditional };
     /// All of them.
-    pub const ALL: &[TableSpec] = &[REQUESTS, IDEMPOTENCY, ANSWERS, SUBJECTS, USED_PROBES, API_KEYS, DEPLOYMENT];
+    pub const ALL: &[TableSpec] = &[
+        REQUESTS,
+        IDEMPOTENCY,
+        ANSWERS,
+        SUBJECTS,
+        USED_PROBES,
+        API_KEYS,
+        DEPLOYMENT,
+        auth::AUTH_ANSWERS,
+        auth::SESSIONS,
+        auth::DEVICES,
+        auth::USER_DEVICES,
+        auth::DEVICE_FINGERPRINTS,
+        auth::KEY_OWNERS,
+        auth::FAMILIES,
+        auth::DEVICE_FAMILIES,
+        auth::USERS,
+        auth::REVOKED,
+        auth::SIGNING_KEYS,
+        auth::USED_PROOFS,
+    ];
 }

@@ -32,6 +32,28 @@ pub(crate) mod display_opt {
     }
 }
 
+/// Text, with a word of its own for nothing.
+pub(crate) mod display_or_none {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::{fmt::Display, str::FromStr};
+
+    const NONE: &str = "none";
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_str(NONE),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == NONE { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+    }
+}
+
 /// A list of texts.
 pub(crate) mod display_list {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -59,5 +81,19 @@ pub(crate) mod millis {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         i64::deserialize(deserializer).map(Timestamp::from_millis)
+    }
+}
+
+/// Milliseconds since the epoch, or nothing.
+pub(crate) mod millis_opt {
+    use ridgeline_domain::Timestamp;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(Timestamp::millis).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(deserializer)?.map(Timestamp::from_millis))
     }
 }

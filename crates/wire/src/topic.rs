@@ -4,7 +4,7 @@ use ridgeline_domain::DurationMs;
 use ridgeline_ports::{Cleanup, TopicName, TopicSpec};
 
 use crate::codec::{Encoded, SchemaId};
-use crate::message;
+use crate::{auth, message};
 
 /// Largest message: a sealed record of 11 MiB and its envelope.
 const SCAN_BYTES_MAX: usize = 12 * 1024 * 1024;
@@ -29,6 +29,10 @@ pub enum Topic {
     Partials,
     /// How requests ended; public.
     Decisions,
+    /// What is asked of the auth workers, sealed to them.
+    AuthCommands,
+    /// Tokens that end before their time, and a heartbeat.
+    Revocations,
     /// What must be accounted for; public.
     Audit,
     /// What could not be processed.
@@ -48,6 +52,8 @@ pub enum Role {
     Gallery,
     /// Joins the shards' answers.
     Merger,
+    /// Devices, tokens, confirmations.
+    Auth,
     /// Anyone outside with an ordinary client.
     Downstream,
     /// People with the operator tools.
@@ -156,8 +162,31 @@ const TABLE: &[TopicRow] = &[
         schema: message::Decision::ID,
         partitions_kafka: 32,
         public: true,
-        writers: &[Role::Matcher, Role::Merger],
+        writers: &[Role::Matcher, Role::Merger, Role::Auth],
         readers: &[Role::Gateway, Role::Downstream],
+        ..ROW
+    },
+    TopicRow {
+        topic: Topic::AuthCommands,
+        name: "auth.commands",
+        key: "session, family, confirmation or device id",
+        schema: auth::AuthCommand::ID,
+        partitions_kafka: 32,
+        cleanup: keep(DurationMs::from_days(1)),
+        writers: &[Role::Gateway, Role::Auth],
+        readers: &[Role::Auth],
+        ..ROW
+    },
+    TopicRow {
+        topic: Topic::Revocations,
+        name: "revocations",
+        key: "kind:id",
+        schema: auth::Revocation::ID,
+        partitions_embedded: 1,
+        partitions_kafka: 1,
+        cleanup: Cleanup::Compact { delete_retention: DurationMs::from_days(7) },
+        writers: &[Role::Auth],
+        readers: &[Role::Gateway],
         ..ROW
     },
     TopicRow {
@@ -168,7 +197,7 @@ const TABLE: &[TopicRow] = &[
         partitions_kafka: 16,
         cleanup: keep(DurationMs::from_days(90)),
         public: true,
-        writers: &[Role::Gateway, Role::Matcher, Role::Merger],
+        writers: &[Role::Gateway, Role::Matcher, Role::Merger, Role::Auth],
         readers: &[Role::Gateway, Role::Downstream],
         ..ROW
     },
@@ -180,7 +209,7 @@ const TABLE: &[TopicRow] = &[
         partitions_kafka: 8,
         cleanup: keep(DurationMs::from_days(30)),
         record_bytes_max: DEAD_LETTER_BYTES_MAX,
-        writers: &[Role::Matcher, Role::Merger],
+        writers: &[Role::Matcher, Role::Merger, Role::Auth],
         readers: &[Role::Operator],
         ..ROW
     },
@@ -188,8 +217,17 @@ const TABLE: &[TopicRow] = &[
 
 impl Topic {
     /// Every topic.
-    pub const ALL: &'static [Self] =
-        &[Self::Scans, Self::Gallery, Self::Probes, Self::Partials, Self::Decisions, Self::Audit, Self::DeadLetters];
+    pub const ALL: &'static [Self] = &[
+        Self::Scans,
+        Self::Gallery,
+        Self::Probes,
+        Self::Partials,
+        Self::Decisions,
+        Self::AuthCommands,
+        Self::Revocations,
+        Self::Audit,
+        Self::DeadLetters,
+    ];
 
     /// Its row of the table.
     #[must_use]
@@ -244,6 +282,8 @@ mod tests {
                 ("probes", 8, 8),
                 ("partials", 32, 8),
                 ("decisions", 32, 8),
+                ("auth.commands", 32, 8),
+                ("revocations", 1, 1),
                 ("audit", 16, 8),
                 ("dead-letters", 8, 8)
             ]

@@ -17,8 +17,8 @@ use crate::fake::{Fake, Mode};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(700);
-/// The fake's id of the schema of `audit`: the sixth topic.
-const AUDIT: u32 = 6;
+/// The fake's id of the schema of `audit`: the eighth topic.
+const AUDIT: u32 = 8;
 
 fn event(id: &str) -> Audit {
     Audit {
@@ -113,7 +113,7 @@ async fn the_log_holds_the_registrys_ids_and_readers_see_ours() {
 async fn an_unknown_id_is_asked_for_once() {
     let site = Site::new().await;
     let mut tail = site.tail().await;
-    let schema = subjects("")[5].schema;
+    let schema = subjects("")[7].schema;
     site.fake.add(40, &schema.replace("Whom it is about.", "The person."));
     site.fake.add(41, "\"bytes\"");
     for _ in 0..3 {
@@ -136,7 +136,7 @@ async fn an_unknown_id_is_asked_for_once() {
 async fn known_ids_need_no_registry_and_unknown_ones_wait_for_it() {
     let site = Site::new().await;
     let mut tail = site.tail().await;
-    site.fake.add(40, subjects("")[5].schema);
+    site.fake.add(40, subjects("")[7].schema);
     for mode in [Mode::HangsUp, Mode::Page, Mode::Hollow, Mode::Busy, Mode::NoSuchPath, Mode::Unauthorised] {
         site.fake.set(mode);
         let before = site.log.publish(record(encode(&event("known")).unwrap().into())).await;
