@@ -7,6 +7,7 @@ mod armor;
 mod challenge;
 mod error;
 mod form;
+mod jwk;
 mod rsa_policy;
 mod verify;
 
@@ -22,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use challenge::{CHALLENGE_RANDOM_BYTES, Challenge};
 pub use error::DeviceKeyError;
+pub use jwk::DEVICE_JWK_BYTES_MAX;
 pub use verify::{DEVICE_SIGNATURE_BYTES_MAX, DEVICE_SIGNATURE_CHARS_MAX, DeviceSignature};
 
 /// Longest text of a public key. The PEM of a 4096-bit RSA key has 800 bytes.
@@ -97,7 +99,7 @@ impl DeviceKey {
         Self::from_point(&form::on_curve(&point)?)
     }
 
-    fn from_point(point: &p256::PublicKey) -> Result<Self, DeviceKeyError> {
+    pub(crate) fn from_point(point: &p256::PublicKey) -> Result<Self, DeviceKeyError> {
         let der = point.to_public_key_der().map_err(|_| DeviceKeyError::PointForm)?;
         Ok(Self { key: Key::Es256(point.into()), spki_der: der.into_vec() })
     }
@@ -124,15 +126,15 @@ impl DeviceKey {
         Sha256::digest(&self.spki_der).into()
     }
 
-    /// The JWK thumbprint (RFC 7638, SHA-256) in base64url without padding, as `cnf.jkt` carries it (RFC 9449).
+    /// The JWK (RFC 7517) with the members that the key's type requires, in the order of RFC 7638.
     #[must_use]
-    pub fn jwk_thumbprint(&self) -> String {
+    pub fn jwk(&self) -> String {
         let word = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let of_rsa = |key: &rsa::RsaPublicKey| {
             let (e, n) = (word(&key.e().to_bytes_be()), word(&key.n().to_bytes_be()));
             format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
         };
-        let jwk = match &self.key {
+        match &self.key {
             Key::Es256(key) => {
                 let point = key.to_encoded_point(false);
                 let (x, y) = (point.x().map(|x| word(x)), point.y().map(|y| word(y)));
@@ -144,8 +146,13 @@ impl DeviceKey {
             }
             Key::Rs256(key) => of_rsa(key.as_ref()),
             Key::Ps256(key) => of_rsa(key.as_ref()),
-        };
-        word(&Sha256::digest(jwk))
+        }
+    }
+
+    /// The JWK thumbprint (RFC 7638, SHA-256) in base64url without padding, as `cnf.jkt` carries it (RFC 9449).
+    #[must_use]
+    pub fn jwk_thumbprint(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(self.jwk()))
     }
 }
 

@@ -23,6 +23,14 @@ pub enum VaultError {
         /// Its limit in bytes.
         bytes_max: usize,
     },
+    /// An input is shorter than it must be.
+    #[error("the {what} is shorter than {bytes_min} bytes")]
+    TooShort {
+        /// What is too short.
+        what: &'static str,
+        /// Its least length in bytes.
+        bytes_min: usize,
+    },
     /// The key ring has no such version; a ring that was rotated elsewhere may not have arrived here yet.
     #[error("the key ring has no `{purpose}` key of version {version}")]
     UnknownKey {
@@ -31,9 +39,14 @@ pub enum VaultError {
         /// The version that the ciphertext names.
         version: KeyVersion,
     },
-    /// A sample is sealed to a key that this ring does not hold.
-    #[error("the sample is sealed to a key that the key ring does not hold")]
+    /// A sample or command is sealed to a key that this ring does not hold.
+    #[error("this is sealed to a key that the key ring does not hold")]
     UnknownSealingKey,
+    /// The ring was made before devices could be authenticated.
+    #[error(
+        "the key ring has no key pair for commands to the auth workers: add one to its file, then give every process that file"
+    )]
+    NoCommandKeys,
     /// No agent of that id is registered.
     #[error("the agent is not registered")]
     UnknownAgent,
@@ -85,11 +98,16 @@ impl VaultError {
             Self::UnknownKey { .. } => Disposition::Retry,
             Self::Malformed { .. }
             | Self::TooLong { .. }
+            | Self::TooShort { .. }
             | Self::UnknownSealingKey
             | Self::UnknownAgent
             | Self::DuplicateAgent
             | Self::Authentication => Disposition::Poison,
-            Self::Randomness | Self::KeyRing { .. } | Self::Exposed { .. } | Self::File { .. } => Disposition::Fatal,
+            Self::NoCommandKeys
+            | Self::Randomness
+            | Self::KeyRing { .. }
+            | Self::Exposed { .. }
+            | Self::File { .. } => Disposition::Fatal,
         }
     }
 }

@@ -42,6 +42,14 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, VaultError> {
     Ok(text)
 }
 
+/// Lets one process at a time change the key file at `path`, until the lock is dropped.
+///
+/// The lock is on the file that is replaced, so who waited reads the path again: it may lead to a newer file.
+pub(crate) fn lock(path: &Path) -> Result<File, VaultError> {
+    let locked = File::open(path).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|source| VaultError::File { action: "lock", path: path.to_owned(), source })
+}
+
 /// Puts `text` in the place of whatever is at `path`: a reader sees the old file or the new one, also after a crash.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), VaultError> {
     write_beside(path, text)

@@ -1,7 +1,7 @@
 //! The key ring: what a deployment's processes share, in one file of mode 0600.
 //!
 //! For each [`Purpose`] one active key, which seals, and any number of retired ones, which only open; the key pairs
-//! that samples are sealed to, likewise; and one key for digests. Old keys stay, because spools, topics, dead letters and
+//! that samples and those that commands are sealed to, likewise; and one key for digests. Old keys stay, because spools, topics, dead letters and
 //! backups outlive a rotation. [`KeyRing::to_text`] describes the file.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use ridgeline_domain::Sensitive;
 use ridgeline_ports::Entropy;
 use zeroize::Zeroizing;
 
-use crate::sample::SealingPair;
+use crate::command::CommandKey;
+use crate::sealing::SealingPair;
 use crate::{Purpose, SealingKey, VaultError, file, random, ring_text};
 
 /// A symmetric key of the ring.
@@ -89,6 +90,7 @@ impl<I: Ord + Clone, K> Generations<I, K> {
         if self.active.0 == *id { Some(&self.active.1) } else { self.retired.get(id) }
     }
 
+    /// Retires the active entry.
     fn succeed(&mut self, id: I, key: K) {
         let (old_id, old_key) = std::mem::replace(&mut self.active, (id, key));
         self.retired.insert(old_id, old_key);
@@ -101,29 +103,46 @@ impl<I: Ord + Clone, K> Generations<I, K> {
     }
 }
 
+impl Generations<String, SealingPair> {
+    fn first_pair(entropy: &dyn Entropy) -> Self {
+        let pair = SealingPair::generate(entropy);
+        Self::first(pair.key_id(), pair)
+    }
+
+    fn succeed_pair(&mut self, entropy: &dyn Entropy) -> Result<String, VaultError> {
+        let pair = SealingPair::generate(entropy);
+        let key_id = pair.key_id();
+        if self.get(&key_id).is_some() {
+            return Err(VaultError::Randomness);
+        }
+        self.succeed(key_id.clone(), pair);
+        Ok(key_id)
+    }
+}
+
 /// All keys of a deployment. `Debug` shows purposes, versions and states only.
 #[derive(Clone)]
 pub struct KeyRing {
     pub(crate) keys: BTreeMap<Purpose, Generations<KeyVersion, Key>>,
     pub(crate) samples: Generations<String, SealingPair>,
+    /// `None` in a ring that was made before devices could be authenticated.
+    pub(crate) commands: Option<Generations<String, SealingPair>>,
     /// Not rotated: a new key would forget which images are enrolled (V-4).
     pub(crate) digest: Key,
 }
 
 impl KeyRing {
-    /// A ring with a first key for every purpose, a sealing pair and a digest key.
+    /// A ring with a first key for every purpose, a pair for samples, one for commands and a digest key.
     ///
     /// # Errors
     /// [`VaultError::Randomness`] if `entropy` gives the same bits twice.
     pub fn create(entropy: &dyn Entropy) -> Result<Self, VaultError> {
-        if random::public::<32>(entropy) == random::public::<32>(entropy) {
-            return Err(VaultError::Randomness);
-        }
+        random::check(entropy)?;
         let first = |purpose: &Purpose| (*purpose, Generations::first(KeyVersion::FIRST, random::secret(entropy)));
-        let pair = SealingPair::generate(entropy);
         Ok(Self {
             keys: Purpose::ALL.iter().map(first).collect(),
-            samples: Generations::first(pair.key_id(), pair),
+            samples: Generations::first_pair(entropy),
+            commands: Some(Generations::first_pair(entropy)),
             digest: random::secret(entropy),
         })
     }
@@ -151,13 +170,44 @@ impl KeyRing {
     /// # Errors
     /// [`VaultError::Randomness`] if `entropy` repeats a key of the ring.
     pub fn rotate_sealing_key(&mut self, entropy: &dyn Entropy) -> Result<String, VaultError> {
-        let pair = SealingPair::generate(entropy);
-        let key_id = pair.key_id();
-        if self.samples.get(&key_id).is_some() {
-            return Err(VaultError::Randomness);
+        self.samples.succeed_pair(entropy)
+    }
+
+    /// Adds a first pair for commands to a ring that has none; `true` if it did, and then the ring must be saved, and every
+    /// process given that file, before anything is sealed to it. [`keyring::complete`](complete) does this for a file.
+    ///
+    /// # Errors
+    /// [`VaultError::Randomness`] if `entropy` gives the same bits twice.
+    pub fn ensure_command_keys(&mut self, entropy: &dyn Entropy) -> Result<bool, VaultError> {
+        if self.commands.is_some() {
+            return Ok(false);
         }
-        self.samples.succeed(key_id.clone(), pair);
-        Ok(key_id)
+        random::check(entropy)?;
+        self.commands = Some(Generations::first_pair(entropy));
+        Ok(true)
+    }
+
+    /// Makes a new pair that commands are sealed to and retires the one before; returns its key id. Save the ring, and let every
+    /// auth worker read it, before a gateway does.
+    ///
+    /// # Errors
+    /// [`VaultError::NoCommandKeys`] if there is none yet, [`VaultError::Randomness`] if `entropy` repeats a key of the ring.
+    pub fn rotate_command_key(&mut self, entropy: &dyn Entropy) -> Result<String, VaultError> {
+        self.commands.as_mut().ok_or(VaultError::NoCommandKeys)?.succeed_pair(entropy)
+    }
+
+    /// The public key that gateways seal commands to.
+    ///
+    /// # Errors
+    /// [`VaultError::NoCommandKeys`] if the ring has none.
+    pub fn command_key(&self) -> Result<CommandKey, VaultError> {
+        self.commands.as_ref().map(|pairs| CommandKey::of(pairs.active.1.public())).ok_or(VaultError::NoCommandKeys)
+    }
+
+    /// Key ids and states of the pairs for commands, retired ones first.
+    pub fn command_key_ids(&self) -> impl Iterator<Item = (&str, KeyState)> {
+        let pairs = self.commands.iter().flat_map(Generations::iter);
+        pairs.map(|(key_id, state, _)| (key_id.as_str(), state))
     }
 
     /// The public key that agents and gateways seal samples to.
@@ -185,11 +235,13 @@ impl KeyRing {
     /// template 2 active <base64 of 32 bytes>
     /// digest 1 active <base64 of 32 bytes>
     /// sample <key id> active <base64 of the private scalar>
-    /// end 4
+    /// command-sealing <key id> active <base64 of the private scalar>
+    /// end 5
     /// ```
     ///
     /// One space between the words of a line; empty lines and lines that start with `#` are skipped; base64 is the
-    /// standard alphabet with padding. `end` repeats the number of keys, so that a file cut short is noticed.
+    /// standard alphabet with padding. `end` repeats the number of keys, so that a file cut short is noticed. A file
+    /// without any `command-sealing` line is complete but for [`KeyRing::ensure_command_keys`].
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         ring_text::write(self)
@@ -224,7 +276,8 @@ impl fmt::Debug for KeyRing {
         for purpose in Purpose::ALL {
             map.entry(&purpose.as_str(), &self.versions(*purpose).collect::<Vec<_>>());
         }
-        map.entry(&"sample", &self.sealing_key_ids().collect::<Vec<_>>()).finish()
+        map.entry(&"sample", &self.sealing_key_ids().collect::<Vec<_>>());
+        map.entry(&"command-sealing", &self.command_key_ids().collect::<Vec<_>>()).finish()
     }
 }
 
@@ -235,6 +288,27 @@ impl fmt::Debug for KeyRing {
 /// it is damaged.
 pub fn load(path: &Path) -> Result<KeyRing, VaultError> {
     KeyRing::from_text(&file::read(path)?)
+}
+
+/// Reads a key ring file and adds the keys that a ring made by an older version lacks; see [`KeyRing::ensure_command_keys`].
+///
+/// Processes of one machine that start at once agree on the keys: one adds them, the others wait and read. Processes that have
+/// files of their own do not; there the operator completes one file and hands it out.
+///
+/// # Errors
+/// Those of [`load`], [`save`] and [`KeyRing::ensure_command_keys`].
+pub fn complete(path: &Path, entropy: &dyn Entropy) -> Result<KeyRing, VaultError> {
+    let ring = load(path)?;
+    if ring.commands.is_some() {
+        return Ok(ring);
+    }
+    let _lock = file::lock(path)?;
+    // Whoever held the lock before may have put a new file here.
+    let mut ring = load(path)?;
+    if ring.ensure_command_keys(entropy)? {
+        save(path, &ring)?;
+    }
+    Ok(ring)
 }
 
 /// Writes the ring in the place of the file, atomically, mode 0600.
@@ -260,7 +334,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::testing::System;
+    use crate::testing::{GOLDEN_RING, System, golden_ring};
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -347,7 +421,47 @@ mod tests {
         let mut ring = KeyRing::create(&System).unwrap();
         ring.rotate_sealing_key(&Stuck).unwrap();
         assert!(matches!(ring.rotate_sealing_key(&Stuck), Err(VaultError::Randomness)));
+        ring.rotate_command_key(&Stuck).unwrap();
+        assert!(matches!(ring.rotate_command_key(&Stuck), Err(VaultError::Randomness)));
+        assert!(matches!(golden_ring().ensure_command_keys(&Stuck), Err(VaultError::Randomness)));
         assert!(matches!(crate::SigningKey::generate(&Stuck), Err(VaultError::Randomness)));
+    }
+
+    #[test]
+    fn an_older_file_is_completed_once_however_many_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        for _ in 0..10 {
+            std::fs::write(&path, GOLDEN_RING).unwrap();
+            set_mode(&path, 0o600);
+            assert!(load(&path).unwrap().command_key().is_err(), "reading alone makes no key");
+            let start = std::sync::Barrier::new(4);
+            let one = || {
+                start.wait();
+                complete(&path, &System).unwrap().to_text()
+            };
+            let rings: Vec<_> = std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+                all.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let saved = load(&path).unwrap().to_text();
+            assert!(saved.starts_with(GOLDEN_RING.strip_suffix("end 12\n").unwrap()), "the old keys stay");
+            for ring in rings {
+                assert_eq!(*ring, *saved);
+            }
+        }
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_completed_is_an_error_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key-ring");
+        assert!(matches!(complete(&path, &System), Err(VaultError::File { action: "read", .. })));
+        std::fs::write(&path, GOLDEN_RING.replace("end 12", "end 11")).unwrap();
+        set_mode(&path, 0o600);
+        assert!(matches!(complete(&path, &System), Err(VaultError::KeyRing { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), GOLDEN_RING.replace("end 12", "end 11"));
     }
 
     #[test]
@@ -356,6 +470,6 @@ mod tests {
         let text = ring.to_text();
         let keys: std::collections::BTreeSet<_> =
             text.lines().filter_map(|line| line.rsplit_once(" active ")).map(|(_, key)| key).collect();
-        assert_eq!(keys.len(), Purpose::ALL.len() + 2);
+        assert_eq!(keys.len(), Purpose::ALL.len() + 3);
     }
 }

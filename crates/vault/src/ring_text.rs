@@ -8,11 +8,12 @@ use ridgeline_domain::Sensitive;
 use zeroize::Zeroizing;
 
 use crate::keyring::{Generations, Key};
-use crate::sample::SealingPair;
+use crate::sealing::SealingPair;
 use crate::{KeyRing, KeyState, KeyVersion, Purpose, VaultError};
 
 const FIRST_LINE: &str = "ridgeline-key-ring 1";
 const SAMPLE: &str = "sample";
+const COMMAND: &str = "command-sealing";
 const DIGEST: &str = "digest";
 const KEY_BASE64_CHARS: usize = 44;
 /// Longest line: word, key id, state, key, three spaces.
@@ -20,7 +21,8 @@ const LINE_CHARS_MAX: usize = 120;
 
 pub(crate) fn write(ring: &KeyRing) -> Zeroizing<String> {
     let versions = ring.keys.values().map(|keys| keys.retired.len() + 1).sum::<usize>();
-    let count = versions + ring.samples.retired.len() + 2;
+    let pairs = || std::iter::once((SAMPLE, &ring.samples)).chain(ring.commands.iter().map(|pairs| (COMMAND, pairs)));
+    let count = versions + 1 + pairs().map(|(_, pairs)| pairs.retired.len() + 1).sum::<usize>();
     // Sized before it is filled: a buffer that grows leaves copies of the keys behind.
     let mut text = Zeroizing::new(String::with_capacity((count + 4) * LINE_CHARS_MAX));
     text.push_str(FIRST_LINE);
@@ -31,8 +33,10 @@ pub(crate) fn write(ring: &KeyRing) -> Zeroizing<String> {
         }
     }
     push_line(&mut text, DIGEST, "1", KeyState::Active, ring.digest.expose());
-    for (key_id, state, pair) in ring.samples.iter() {
-        push_line(&mut text, SAMPLE, key_id, state, &pair.private_bytes());
+    for (word, pairs) in pairs() {
+        for (key_id, state, pair) in pairs.iter() {
+            push_line(&mut text, word, key_id, state, &pair.private_bytes());
+        }
     }
     text.push_str("end ");
     text.push_str(&count.to_string());
@@ -88,9 +92,23 @@ impl<I: Ord, K> Found<I, K> {
         Ok(())
     }
 
+    fn is_empty(&self) -> bool {
+        self.active.is_none() && self.retired.is_empty()
+    }
+
     fn finish(self) -> Result<Generations<I, K>, Problem> {
         let active = self.active.ok_or("a purpose has no active key")?;
         Ok(Generations { active, retired: self.retired })
+    }
+}
+
+impl Found<String, SealingPair> {
+    fn add_pair(&mut self, id: &str, state: KeyState, key: &Key) -> Result<(), Problem> {
+        let pair = SealingPair::from_private(key.expose()).map_err(|_| "has no valid private key")?;
+        if pair.key_id() != id {
+            return Err("has a key id that is not its key's");
+        }
+        self.add(id.to_owned(), state, pair)
     }
 }
 
@@ -98,6 +116,7 @@ impl<I: Ord, K> Found<I, K> {
 struct Reader {
     keys: BTreeMap<Purpose, Found<KeyVersion, Key>>,
     samples: Found<String, SealingPair>,
+    commands: Found<String, SealingPair>,
     digest: Option<Key>,
     count: usize,
     ended: bool,
@@ -129,13 +148,8 @@ impl Reader {
 
     fn entry(&mut self, word: &str, id: &str, state: KeyState, key: Key) -> Result<(), Problem> {
         match word {
-            SAMPLE => {
-                let pair = SealingPair::from_private(key.expose()).map_err(|_| "has no valid private key")?;
-                if pair.key_id() != id {
-                    return Err("has a key id that is not its key's");
-                }
-                self.samples.add(id.to_owned(), state, pair)
-            }
+            SAMPLE => self.samples.add_pair(id, state, &key),
+            COMMAND => self.commands.add_pair(id, state, &key),
             DIGEST => match (id, state, &self.digest) {
                 ("1", KeyState::Active, None) => {
                     self.digest = Some(key);
@@ -160,7 +174,8 @@ impl Reader {
             return Err("a purpose has no key");
         }
         let digest = self.digest.ok_or("there is no digest key")?;
-        Ok(KeyRing { keys, samples: self.samples.finish()?, digest })
+        let commands = if self.commands.is_empty() { None } else { Some(self.commands.finish()?) };
+        Ok(KeyRing { keys, samples: self.samples.finish()?, commands, digest })
     }
 }
 
@@ -186,7 +201,7 @@ fn decode_key(text: &str) -> Result<Key, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{GOLDEN_RING, System, golden_ring};
+    use crate::testing::{GOLDEN_COMMAND_LINES, GOLDEN_RING, System, golden_ring, golden_ring_with_commands};
     use proptest::prelude::*;
 
     const KEY: &str = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
@@ -204,6 +219,10 @@ mod tests {
         assert_eq!(*write(&golden_ring()), GOLDEN_RING);
         let states: Vec<_> = golden_ring().versions(Purpose::Template).map(|(id, state)| (id.get(), state)).collect();
         assert_eq!(states, [(1, KeyState::Retired), (2, KeyState::Active)]);
+        let with_commands = golden_ring_with_commands();
+        assert_eq!(*write(&with_commands), GOLDEN_RING.replace("end 12\n", GOLDEN_COMMAND_LINES));
+        let states: Vec<_> = with_commands.command_key_ids().map(|(_, state)| state).collect();
+        assert_eq!(states, [KeyState::Retired, KeyState::Active]);
     }
 
     #[test]
@@ -214,6 +233,7 @@ mod tests {
                 ring.rotate(purpose, &System).unwrap();
             }
             ring.rotate_sealing_key(&System).unwrap();
+            ring.rotate_command_key(&System).unwrap();
         }
         let text = write(&ring);
         assert_eq!(*write(&read(&text).unwrap()), *text);
@@ -246,8 +266,8 @@ mod tests {
 
     #[test]
     fn private_keys_outside_the_curve_order_are_refused() {
-        for scalar in [[0_u8; 32], [0xff; 32]] {
-            let line = format!("sample 0123456789abcdef retired {}\nend 13", STANDARD.encode(scalar));
+        for (word, scalar) in ["sample", "command-sealing"].into_iter().zip([[0_u8; 32], [0xff; 32]].repeat(2)) {
+            let line = format!("{word} 0123456789abcdef retired {}\nend 13", STANDARD.encode(scalar));
             assert_eq!(problem(&GOLDEN_RING.replace("end 12", &line)).1, "has no valid private key");
         }
     }
@@ -265,11 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn pairs_for_commands_are_read_with_the_same_suspicion() {
+        let lines =
+            |from: &str, to: &str| problem(&GOLDEN_RING.replace("end 12\n", &GOLDEN_COMMAND_LINES.replace(from, to))).1;
+        assert_eq!(lines("active", "retired"), "a purpose has no active key");
+        assert_eq!(lines("retired", "active"), "is a second active key");
+        assert_eq!(lines("df6da844bf893e9a", "0123456789abcdef"), "has a key id that is not its key's");
+        assert_eq!(lines("command-sealing", "command_sealing"), "has an unknown purpose");
+        assert_eq!(lines("end 14", "end 12"), "counts other keys than the file has");
+        let (first, _) = GOLDEN_COMMAND_LINES.split_once('\n').unwrap();
+        assert_eq!(lines("end 14", &format!("{first}\nend 15")), "repeats a version or key id");
+    }
+
+    #[test]
     fn a_file_cut_short_anywhere_is_refused() {
-        let whole = GOLDEN_RING.trim_end();
-        assert!(read(whole).is_ok());
-        for len in 0..whole.len() {
-            assert!(read(&whole[..len]).is_err(), "{len} bytes");
+        for ring in [GOLDEN_RING, &GOLDEN_RING.replace("end 12\n", GOLDEN_COMMAND_LINES)] {
+            let whole = ring.trim_end();
+            assert!(read(whole).is_ok());
+            for len in 0..whole.len() {
+                assert!(read(&whole[..len]).is_err(), "{len} bytes");
+            }
         }
     }
 

@@ -1,44 +1,30 @@
-//! Sealed samples: HPKE (RFC 9180) in base mode with DHKEM(P-256, HKDF-SHA256), HKDF-SHA256 and AES-256-GCM.
+//! Sealed samples: HPKE as in [`sealing`], to the key pair of the matchers.
 //!
 //! `info` is `ridgeline/scan/v1`; the associated data is the [`ScanBinding`], so a sample that is moved to another request,
-//! subject or time does not open. Sealing needs only the public key: an agent cannot read what it has sealed.
+//! subject or time does not open. An agent cannot read what it has sealed.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hpke::aead::AesGcm256;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::DhP256HkdfSha256;
-use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
 use ridgeline_domain::{ScanBinding, Sensitive, SubjectId};
 use ridgeline_ports::Entropy;
-use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
-use crate::encode::{Cursor, Fields};
+use crate::encode::Fields;
 use crate::keyring::Generations;
-use crate::random::PortRng;
-use crate::{KeyRing, VaultError};
-
-const INFO: &[u8] = b"ridgeline/scan/v1";
-const PUBLIC_BYTES: usize = 65;
-const TAG_BYTES: usize = 16;
+use crate::sealing::{self, Scheme, SealingPair};
+use crate::{KeyRing, SealingKey, VaultError};
 
 /// How much longer a sealed sample is than the sample: the encapsulated key and the tag.
-pub const SEALED_SAMPLE_OVERHEAD_BYTES: usize = PUBLIC_BYTES + TAG_BYTES;
+pub const SEALED_SAMPLE_OVERHEAD_BYTES: usize = sealing::OVERHEAD_BYTES;
 
 /// Longest sealed sample: the message limit of the topic `scans`.
 pub const SEALED_SAMPLE_BYTES_MAX: usize = 12 << 20;
 
-type PublicKey = <DhP256HkdfSha256 as Kem>::PublicKey;
-type PrivateKey = <DhP256HkdfSha256 as Kem>::PrivateKey;
-type EncappedKey = <DhP256HkdfSha256 as Kem>::EncappedKey;
+const SAMPLES: Scheme =
+    Scheme { info: b"ridgeline/scan/v1", what: "sealed sample", bytes_max: SEALED_SAMPLE_BYTES_MAX };
 
 /// request id ‖ agent ‖ operation ‖ subject ‖ captured_at ‖ valid_until.
-fn aad(binding: &ScanBinding) -> Result<Vec<u8>, VaultError> {
+pub(crate) fn aad(binding: &ScanBinding) -> Result<Vec<u8>, VaultError> {
     Fields::new()
         .text(&binding.request_id.to_string())
         .text(binding.agent.as_str())
@@ -64,103 +50,6 @@ impl fmt::Debug for SealedSample {
     }
 }
 
-/// The public key of the matchers, as agents and gateways hold it.
-///
-/// Its text form (`Display`, `FromStr`) is base64url without padding of the uncompressed point; its id is the first 64 bits
-/// of the point's SHA-256 in hex, so key and id cannot be mixed up.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SealingKey {
-    key_id: String,
-    public: PublicKey,
-}
-
-impl SealingKey {
-    /// From an uncompressed point, 65 bytes.
-    ///
-    /// # Errors
-    /// [`VaultError::Malformed`] if it is no point of P-256.
-    pub fn from_public_bytes(bytes: &[u8]) -> Result<Self, VaultError> {
-        let public = PublicKey::from_bytes(bytes).map_err(|_| VaultError::Malformed { what: "sealing key" })?;
-        Ok(Self::of(public))
-    }
-
-    fn of(public: PublicKey) -> Self {
-        let digest = Sha256::digest(public.to_bytes());
-        let key_id = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { key_id, public }
-    }
-
-    /// The id that stands beside a sealed sample: 16 hex digits.
-    #[must_use]
-    pub fn key_id(&self) -> &str {
-        &self.key_id
-    }
-
-    /// The uncompressed point.
-    #[must_use]
-    pub fn public_bytes(&self) -> [u8; PUBLIC_BYTES] {
-        let mut bytes = [0; PUBLIC_BYTES];
-        self.public.write_exact(&mut bytes);
-        bytes
-    }
-}
-
-impl fmt::Display for SealingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.public_bytes()))
-    }
-}
-
-impl FromStr for SealingKey {
-    type Err = VaultError;
-
-    fn from_str(text: &str) -> Result<Self, VaultError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| VaultError::Malformed { what: "sealing key" })?;
-        Self::from_public_bytes(&bytes)
-    }
-}
-
-impl fmt::Debug for SealingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SealingKey({})", self.key_id)
-    }
-}
-
-/// A key pair of the ring.
-#[derive(Clone)]
-pub(crate) struct SealingPair {
-    private: PrivateKey,
-    public: SealingKey,
-}
-
-impl SealingPair {
-    pub(crate) fn generate(entropy: &dyn Entropy) -> Self {
-        let (private, public) = DhP256HkdfSha256::gen_keypair(&mut PortRng(entropy));
-        Self { private, public: SealingKey::of(public) }
-    }
-
-    pub(crate) fn from_private(bytes: &[u8; 32]) -> Result<Self, VaultError> {
-        let private =
-            PrivateKey::from_bytes(bytes).map_err(|_| VaultError::Malformed { what: "private sealing key" })?;
-        let public = SealingKey::of(DhP256HkdfSha256::sk_to_pk(&private));
-        Ok(Self { private, public })
-    }
-
-    pub(crate) fn private_bytes(&self) -> Zeroizing<[u8; 32]> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        self.private.write_exact(bytes.as_mut_slice());
-        bytes
-    }
-
-    pub(crate) fn key_id(&self) -> String {
-        self.public.key_id.clone()
-    }
-
-    pub(crate) fn public(&self) -> SealingKey {
-        self.public.clone()
-    }
-}
-
 /// Seals a sample to the matchers.
 ///
 /// # Errors
@@ -171,21 +60,8 @@ pub fn seal_sample(
     plaintext: &[u8],
     entropy: &dyn Entropy,
 ) -> Result<SealedSample, VaultError> {
-    if plaintext.len() > SEALED_SAMPLE_BYTES_MAX - SEALED_SAMPLE_OVERHEAD_BYTES {
-        return Err(VaultError::TooLong { what: "sample", bytes_max: SEALED_SAMPLE_BYTES_MAX });
-    }
-    let mut body = Zeroizing::new(plaintext.to_vec());
-    let (encapped, tag) = hpke::single_shot_seal_in_place_detached::<AesGcm256, HkdfSha256, DhP256HkdfSha256, _>(
-        &OpModeS::Base,
-        &key.public,
-        INFO,
-        &mut body,
-        &aad(binding)?,
-        &mut PortRng(entropy),
-    )
-    .map_err(|_| VaultError::Malformed { what: "sealing key" })?;
-    let bytes = [encapped.to_bytes().as_slice(), &body, tag.to_bytes().as_slice()].concat();
-    Ok(SealedSample { key_id: key.key_id.clone(), bytes })
+    let bytes = SAMPLES.seal(key, &aad(binding)?, plaintext, entropy)?;
+    Ok(SealedSample { key_id: key.key_id().to_owned(), bytes })
 }
 
 /// Opens samples with the private keys of a ring, retired ones included. Cheap to clone.
@@ -213,28 +89,7 @@ impl SampleOpener {
         binding: &ScanBinding,
         bytes: &[u8],
     ) -> Result<Sensitive<Vec<u8>>, VaultError> {
-        if bytes.len() > SEALED_SAMPLE_BYTES_MAX {
-            return Err(VaultError::TooLong { what: "sealed sample", bytes_max: SEALED_SAMPLE_BYTES_MAX });
-        }
-        let pair = self.pairs.iter().find(|(id, ..)| id.as_str() == key_id).map(|(.., pair)| pair);
-        let pair = pair.ok_or(VaultError::UnknownSealingKey)?;
-        let mut cursor = Cursor::new("sealed sample", bytes);
-        let encapped = EncappedKey::from_bytes(cursor.take(PUBLIC_BYTES)?).map_err(|_| cursor.malformed())?;
-        let malformed = cursor.malformed();
-        let body = cursor.rest();
-        if body.len() < TAG_BYTES {
-            return Err(malformed);
-        }
-        hpke::single_shot_open::<AesGcm256, HkdfSha256, DhP256HkdfSha256>(
-            &OpModeR::Base,
-            &pair.private,
-            &encapped,
-            INFO,
-            body,
-            &aad(binding)?,
-        )
-        .map(Sensitive::new)
-        .map_err(|_| VaultError::Authentication)
+        SAMPLES.open(&self.pairs, key_id, &aad(binding)?, bytes)
     }
 }
 
@@ -318,19 +173,6 @@ mod tests {
         let sample = vec![0; SEALED_SAMPLE_BYTES_MAX - SEALED_SAMPLE_OVERHEAD_BYTES + 1];
         assert!(too_long(seal_sample(&golden_ring().sealing_key(), &binding(), &sample, &System).unwrap_err()));
         assert!(too_long(open(&binding(), &vec![4; SEALED_SAMPLE_BYTES_MAX + 1]).unwrap_err()));
-    }
-
-    #[test]
-    fn a_sealing_key_is_an_uncompressed_point_of_the_curve() {
-        assert_eq!(GOLDEN_KEY.parse::<SealingKey>().unwrap(), golden_ring().sealing_key());
-        let bytes = golden_ring().sealing_key().public_bytes();
-        assert_eq!(SealingKey::from_public_bytes(&bytes).unwrap().key_id(), GOLDEN_KEY_ID);
-        let mut off_curve = bytes;
-        off_curve[64] ^= 1;
-        for bad in [&bytes[..64], &off_curve, &[0; 65], &[0], &[]] {
-            assert!(matches!(SealingKey::from_public_bytes(bad), Err(VaultError::Malformed { .. })));
-        }
-        assert!("not base64!".parse::<SealingKey>().is_err());
     }
 
     #[test]

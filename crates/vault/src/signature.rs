@@ -25,9 +25,6 @@ pub const SIGNATURE_BYTES: usize = 64;
 /// Keeps a scan's signature from being taken for anything else that an agent may come to sign.
 const DOMAIN: &str = "ridgeline/scan-signature/v1";
 
-/// A scalar is out of range once in 2³² draws; so many in a row mean that the source is broken.
-const KEY_DRAWS_MAX: usize = 8;
-
 /// Longest PEM text of a P-256 key, with room to spare.
 const PEM_BYTES_MAX: usize = 4096;
 
@@ -41,8 +38,7 @@ impl SigningKey {
     /// # Errors
     /// [`VaultError::Randomness`] if `entropy` keeps giving bits that are no private key.
     pub fn generate(entropy: &dyn Entropy) -> Result<Self, VaultError> {
-        let draw = |_| p256::ecdsa::SigningKey::from_slice(random::secret(entropy).expose()).ok();
-        (0..KEY_DRAWS_MAX).find_map(draw).map(Self).ok_or(VaultError::Randomness)
+        random::p256_key(entropy).map(Self)
     }
 
     /// From PKCS#8 PEM.

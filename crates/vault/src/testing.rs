@@ -56,6 +56,17 @@ pub(crate) fn golden_ring() -> KeyRing {
     KeyRing::from_text(GOLDEN_RING).unwrap()
 }
 
+/// The golden ring once pairs for commands were added and rotated.
+pub(crate) const GOLDEN_COMMAND_LINES: &str = "\
+command-sealing df6da844bf893e9a retired YGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6e3x9fn8=
+command-sealing 6eacd2f79d5ba408 active cHFyc3R1dnd4eXp7fH1+f4CBgoOEhYaHiImKi4yNjo8=
+end 14
+";
+
+pub(crate) fn golden_ring_with_commands() -> KeyRing {
+    KeyRing::from_text(&GOLDEN_RING.replace("end 12\n", GOLDEN_COMMAND_LINES)).unwrap()
+}
+
 pub(crate) fn golden_vault() -> Vault {
     Vault::new(golden_ring())
 }

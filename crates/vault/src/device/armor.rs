@@ -83,8 +83,12 @@ fn decode(lines: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 /// Whether a label says so, or the text is a JWK with a private member.
 fn names_private_key(text: &str) -> bool {
+    has_private_label(text) || text.trim_ascii_start().starts_with('{') && text.contains(r#""d""#)
+}
+
+/// Whether the text holds the words that label private keys.
+pub(super) fn has_private_label(text: &str) -> bool {
     text.as_bytes().windows(PRIVATE_WORDS.len()).any(|words| words.eq_ignore_ascii_case(PRIVATE_WORDS))
-        || text.trim_ascii_start().starts_with('{') && text.contains(r#""d""#)
 }
 
 /// Whether `der` begins as a private key does: PKCS#8 (RFC 5958), encrypted PKCS#8, SEC 1 (RFC 5915), PKCS#1 (RFC 8017),

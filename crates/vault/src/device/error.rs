@@ -3,7 +3,7 @@
 use ridgeline_domain::KeyAlgorithm;
 use ridgeline_ports::Disposition;
 
-use super::DEVICE_KEY_BYTES_MAX;
+use super::{DEVICE_JWK_BYTES_MAX, DEVICE_KEY_BYTES_MAX};
 
 /// A refusal of a device's public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum DeviceKeyError {
     /// The content is not exactly one SubjectPublicKeyInfo in DER.
     #[error("the key is not exactly one DER SubjectPublicKeyInfo: export it again")]
     Der,
+    /// No JSON object, one that names a member twice, or too long.
+    #[error("this is not a JWK: send one JSON object of at most {DEVICE_JWK_BYTES_MAX} bytes")]
+    NotJwk,
     /// A key type that no accepted algorithm uses.
     #[error("the key is neither an EC key nor an RSA key (`rsaEncryption`): make one of these")]
     UnknownKind,
@@ -53,7 +56,8 @@ pub enum DeviceKeyError {
         /// The curve's name, from our own table.
         curve: &'static str,
     },
-    /// The point has a wrong length or a form other than compressed or uncompressed.
+    /// The point has a wrong length or a form other than compressed or uncompressed; in a JWK, coordinates that are no base64url
+    /// of 32 bytes.
     #[error("the P-256 point is neither in compressed nor in uncompressed form: export the key again")]
     PointForm,
     /// The neutral element is no key.
