@@ -1,0 +1,12 @@
+//! Device authentication: who may register what, whether a challenge is answered, which refresh token lives.
+//!
+//! Each function is given what was gathered under a version and says what may be written under that version; a lost race gathers
+//! again. A repeated request (its record was delivered twice) finds its own mark and is answered as the first time.
+
+mod challenge;
+mod devices;
+mod rotation;
+
+pub use challenge::{Consumption, Handed, consume};
+pub use devices::{Admission, DEVICES_MAX, KnownDevice, Newcomer, admit, without};
+pub use rotation::{Family, GRACE, Presented, Rotation, rotate};
