@@ -34,6 +34,11 @@ pub trait Handler: Send + Sync + 'static {
     /// not written again); `Poison` from here is logged, and the record counts as dead-lettered.
     async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError>;
 
+    /// These partitions are ours now; called before the first record of any of them is handled.
+    fn assigned(&self, partitions: &[Partition]) {
+        let _ = partitions;
+    }
+
     /// These partitions are no longer ours (or start anew): drop what is in memory about them.
     ///
     /// Called when they go, and once more when the last attempt that was cut off there has ended; nothing of a new

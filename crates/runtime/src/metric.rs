@@ -89,6 +89,10 @@ table! {
         "Time from the append of a request to its decision.";
     AUDIT_EVENTS = "ridgeline_audit_events_total", Counter, Count, ["role"],
         "Audit events published.";
+    REVOCATION_LAG = "ridgeline_revocation_lag_seconds", Gauge, Seconds, [],
+        "Age of the last record of revocations that a gateway has read; above 1 s it asks the store instead.";
+    REVOCATION_LOOKUPS = "ridgeline_revocation_lookups_total", Counter, Count, ["source"],
+        "Tokens looked up among the revocations, by source: cache, store.";
     CPU_QUEUE = "ridgeline_cpu_queue", Gauge, Count, [],
         "Computations that wait for a CPU thread or run on one.";
     CPU_DURATION = "ridgeline_cpu_duration_seconds", Histogram, Seconds, [],

@@ -14,7 +14,7 @@ pub struct Memory {
     embedded: Embedded,
     clock: Arc<TestClock>,
     /// Declared last, so that the directory goes after its user.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl std::fmt::Debug for Memory {
@@ -48,7 +48,13 @@ impl Memory {
         options.sweep_interval = Duration::from_secs(3_600);
         adjust(&mut options);
         let embedded = Embedded::open(dir.path(), options).expect("an embedded log in a new directory");
-        Self { embedded, clock, _dir: dir }
+        Self { embedded, clock, dir }
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// The event log.

@@ -289,6 +289,7 @@ impl<H: Handler> Worker<H> {
         for assignment in assignments {
             self.window.open(*assignment);
         }
+        self.deps.handler.assigned(&partitions);
         // A partition that was paused under its earlier epoch must be read again.
         self.chores.assigned(&partitions);
     }
