@@ -1,7 +1,9 @@
 //! Answer once (D-1): the first answer stored is the one; everything after it is performed again on every redelivery.
 
 use metrics::{counter, histogram};
-use ridgeline_domain::{AgentId, DurationMs, Modality, Operation, ReaderId, RequestId, SubjectId, Timestamp};
+use ridgeline_domain::{
+    AgentId, DecidedOperation, DurationMs, Modality, Operation, ReaderId, RequestId, SubjectId, Timestamp,
+};
 use ridgeline_flow::Judgement;
 use ridgeline_ports::{Cas, Row, RowKey, TraceContext};
 use ridgeline_runtime::{FailPoint, StepError, metric};
@@ -105,8 +107,8 @@ fn count(row: &AnswerRow) {
     #[expect(clippy::cast_precision_loss, reason = "durations of decisions are far below 2^52 ms")]
     let seconds = decision.duration_ms as f64 / 1_000.0;
     histogram!(metric::DECISION_DURATION, "operation" => operation).record(seconds);
-    if decision.operation == Operation::Verify {
-        let modality = decision.modality.as_str();
+    if let (DecidedOperation::Scan(Operation::Verify), Some(modality)) = (decision.operation, decision.modality) {
+        let modality = modality.as_str();
         counter!(metric::VERIFICATION_REQUESTS, "modality" => modality, "status" => outcome).increment(1);
         histogram!(metric::VERIFICATION_DURATION, "modality" => modality).record(seconds);
     }
@@ -154,8 +156,8 @@ fn decision(platform: &Platform, asked: &Asked, judgement: &Judgement, enclosed:
     let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Decision {
         confirmation_id: asked.id,
-        operation: asked.operation,
-        modality: asked.modality,
+        operation: DecidedOperation::Scan(asked.operation),
+        modality: Some(asked.modality),
         outcome: judgement.outcome,
         reason: judgement.reason,
         subject_id: judgement.subject.clone(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ridgeline_domain::{ErrorCode, Liveness, Modality, Operation, Reason, RequestId};
 use ridgeline_flow::{Effect, Event, Judgement, Probe, Request, Sample, handle};
-use ridgeline_ports::{Cas, Record, RowKey, TraceContext};
+use ridgeline_ports::{Cas, Record, RowKey};
 use ridgeline_runtime::{DeadLetters as _, Ending, Handler, Poison, StepError, run};
 use ridgeline_vault::{Aad, Purpose, TemplateHeader, TemplateKind, seal_template};
-use ridgeline_wire::message::{Audit, Opened as OpenedSearch, Partials, Probe as ProbeMessage};
+use ridgeline_wire::message::{Opened as OpenedSearch, Partials, Probe as ProbeMessage};
 use ridgeline_wire::row::{ScanDetails, TemplateSet, UsedProbeRow, table};
 use ridgeline_wire::{Topic, decode, encode};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::answer::{self, Asked, Enclosed};
 use crate::dead::DeadLetterTopic;
 use crate::measure::{measure, sealed_body};
 use crate::platform::{Outgoing, Platform, WorkerError, cpu_fault, engine, vault_fault, wire_fault};
+use crate::refusal;
 use crate::subject::{self, Change, Subject};
 
 /// A request id belongs to the agent that used it first; another one's record gets neither its answer nor one of its own.
@@ -83,7 +84,7 @@ impl Handler for Matcher {
     async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError> {
         match admit(&self.platform, &record) {
             Ok(admitted) if poison.detail != FOREIGN_ID => self.fail(&admitted, poison.code).await,
-            _ => self.refuse(&record, poison.code).await,
+            _ => refusal::audit(&self.platform, &record, poison.code).await,
         }
     }
 }
@@ -277,30 +278,6 @@ impl Matcher {
         let reason = if code == ErrorCode::Internal { Reason::Internal } else { Reason::Undecodable };
         let judgement = Judgement::failed(reason, admitted.scan.subject_id.clone());
         answer::settle(&self.platform, &asked(admitted, None), &judgement, Enclosed::default()).await
-    }
-
-    /// A record nobody vouches for: nothing is stored under its id, the refusal is audited.
-    async fn refuse(&self, record: &Record, code: ErrorCode) -> Result<(), StepError> {
-        let place = format!("{}-{}-{}", record.topic, record.partition.0, record.offset.0);
-        let audit = Audit {
-            event_id: format!("{place}:refused"),
-            event_type: "record.refused".to_owned(),
-            occurred_at: record.append_time,
-            request_id: None,
-            actor: "unverified".to_owned(),
-            reader: None,
-            subject_id: None,
-            operation: None,
-            outcome: "refused".to_owned(),
-            reason: Some(code.to_string()),
-            details: None,
-        };
-        let mut to = Outgoing::new(Topic::Audit, &place, audit.event_id.clone());
-        if let Some(trace) = TraceContext::of(&record.headers) {
-            to = to.traced(&trace);
-        }
-        self.platform.publish(to, &audit).await?;
-        Ok(())
     }
 }
 

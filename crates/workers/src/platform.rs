@@ -63,6 +63,9 @@ pub enum WorkerError {
     /// A subscription outside the worker loop failed.
     #[error("subscription ended")]
     Log(#[from] LogError),
+    /// A key could not be made.
+    #[error("a key could not be made")]
+    Vault(#[from] VaultError),
 }
 
 impl Platform {

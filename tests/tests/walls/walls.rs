@@ -12,8 +12,8 @@ const ONLY: &[(&str, &[&str])] = &[
     // Public keys of devices only: RUSTSEC-2023-0071 is about private ones.
     ("rsa", &["ridgeline-vault"]),
     ("reqwest", &["ridgeline-client", "ridgeline-egress"]),
-    // A serialisable type is a promise, so only boundary crates can make one.
-    ("serde", &["ridgeline-wire", "ridgeline-gateway", "ridgeline-client", "ridgeline-cli"]),
+    // A serialisable type is a promise, so only boundary crates can make one. The vault reads the JSON of tokens, member by member.
+    ("serde", &["ridgeline-wire", "ridgeline-gateway", "ridgeline-client", "ridgeline-cli", "ridgeline-vault"]),
 ];
 
 /// Decide or compute without clock, randomness, files or network.
@@ -31,6 +31,9 @@ const IMPURE: &[&str] = &["tokio", "mio", "getrandom", "axum", "fjall", "rdkafka
 
 /// What the worker loop must not link: it knows ports.
 const ADAPTERS: &[&str] = &["rdkafka", "scylla", "axum", "fjall", "reqwest"];
+
+/// What those must not link who tell the HTTP layer and the auth workers alike who calls.
+const OTHERS_PLACES: &[&str] = &["rdkafka", "scylla", "axum", "fjall"];
 
 /// Never part of a product binary; they may use anything.
 const TEST_ONLY: &[&str] = &["ridgeline-testkit", "ridgeline-tests", "ridgeline-benches"];
@@ -58,6 +61,11 @@ fn the_worker_loop_links_no_adapter() {
     assert_none("adapters in the worker loop", &linked_from(&["ridgeline-runtime"], ADAPTERS));
 }
 
+#[test]
+fn who_calls_is_told_without_log_store_and_http_layer() {
+    assert_none("adapters where tokens are verified", &linked_from(&["ridgeline-identity"], OTHERS_PLACES));
+}
+
 /// `crate links library`, for every pair that occurs.
 fn linked_from(crates: &[&str], libraries: &[&str]) -> Vec<String> {
     let mut offenders = Vec::new();
@@ -73,7 +81,12 @@ fn linked_from(crates: &[&str], libraries: &[&str]) -> Vec<String> {
 #[test]
 fn the_named_crates_exist() {
     let names: Vec<&str> = members().iter().map(|package| package.name.as_str()).collect();
-    let wanted = PURE.iter().chain(TEST_ONLY).chain(&["ridgeline-runtime", "ridgeline-embedded", "ridgeline-gateway"]);
+    let wanted = PURE.iter().chain(TEST_ONLY).chain(&[
+        "ridgeline-runtime",
+        "ridgeline-embedded",
+        "ridgeline-gateway",
+        "ridgeline-identity",
+    ]);
     let missing: Vec<String> = wanted.filter(|name| !names.contains(name)).map(|name| (*name).to_owned()).collect();
     assert_none("crates this file speaks of and the workspace does not have", &missing);
 }
