@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use ridgeline_benches::{Service, Timed, time};
 use ridgeline_client::Scan;
-use ridgeline_domain::{DurationMs, Liveness, Modality, Operation, Outcome};
+use ridgeline_domain::{DecidedOperation, DurationMs, Liveness, Modality, Operation, Outcome};
 use ridgeline_ports::{Cleanup, Delivery, EventLog, NewRecord, Record, RowKey, TailStart, TopicName, TopicSpec};
 use ridgeline_runtime::{DeadLetters, Ending, Handler, Limits, Poison, Ports, StepError, WorkerSpec, run};
 use ridgeline_wire::message::{Decision, Scan as ScanMessage};
@@ -134,8 +134,8 @@ impl Handler for Echo {
 fn decided(scan: &ScanMessage, record: &Record) -> Decision {
     Decision {
         confirmation_id: scan.request_id,
-        operation: scan.operation,
-        modality: Modality::Fingerprint,
+        operation: DecidedOperation::Scan(scan.operation),
+        modality: Some(Modality::Fingerprint),
         outcome: Outcome::Deleted,
         reason: None,
         subject_id: scan.subject_id.clone(),

@@ -133,6 +133,7 @@ async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &Can
         schemas: SchemaSource::Own,
         admin_key: None,
         metrics: None,
+        auth: None,
         stop: stop.clone(),
     });
     tokio::spawn(serve(listener, gateway.router(), None, stop.clone(), ServeLimits::default()));

@@ -1,4 +1,6 @@
-//! Operators: API keys and agents. Behind `X-Admin-Key`, on a port of its own.
+//! Operators: API keys, agents and users. Behind `X-Admin-Key`, on a port of its own.
+
+pub(crate) mod users;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State as Extract};

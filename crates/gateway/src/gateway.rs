@@ -7,6 +7,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::RwLock;
 use ridgeline_domain::{AgentId, Operation, Sensitive};
+use ridgeline_identity::revocation::RevocationCache;
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog, Store, TopicName};
 use ridgeline_runtime::{Correlator, CpuPool, Following, Health};
@@ -15,6 +16,7 @@ use ridgeline_wire::Topic;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth_api::{AuthParts, DeviceAuth};
 use crate::pressure::Gates;
 use crate::problem::Problem;
 use crate::refusals::Refusals;
@@ -66,6 +68,8 @@ pub struct GatewayLimits {
     pub batch_lines: usize,
     /// How often refusals are written to `audit`. Default 10 s.
     pub refusals_interval: Duration,
+    /// Longest wait for the answer to a command of device authentication. Default 10 s.
+    pub command_time: Duration,
 }
 
 impl Default for GatewayLimits {
@@ -88,6 +92,7 @@ impl Default for GatewayLimits {
             body_total: Duration::from_secs(120),
             batch_lines: 16,
             refusals_interval: Duration::from_secs(10),
+            command_time: Duration::from_secs(10),
         }
     }
 }
@@ -136,6 +141,8 @@ pub struct GatewayParts {
     pub admin_key: Option<Sensitive<String>>,
     /// What `/metrics` renders.
     pub metrics: Option<PrometheusHandle>,
+    /// Device authentication; `None`: its paths are not available.
+    pub auth: Option<AuthParts>,
     /// Ends waits and streams when the process stops.
     pub stop: CancellationToken,
 }
@@ -151,6 +158,7 @@ pub(crate) struct Topics {
     pub(crate) scans: TopicName,
     pub(crate) decisions: TopicName,
     pub(crate) audit: TopicName,
+    pub(crate) auth_commands: TopicName,
 }
 
 /// What the handlers share.
@@ -159,6 +167,7 @@ pub(crate) struct Shared {
     pub(crate) topics: Topics,
     pub(crate) correlator: Correlator,
     pub(crate) refusals: Refusals,
+    pub(crate) auth: Option<DeviceAuth>,
     /// One permit for each KiB of [`GatewayLimits::uploads_bytes_max`].
     uploads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -275,21 +284,28 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     /// A gateway over its parts. Opens no socket and starts no task: serve [`Gateway::router`] and
-    /// [`Gateway::admin_router`], and run [`Gateway::run_tail`] and [`Gateway::run_refusals`] beside them.
+    /// [`Gateway::admin_router`], and run [`Gateway::run_tail`], [`Gateway::run_refusals`] and [`Gateway::run_revocations`] beside them.
     #[must_use]
     pub fn new(mut parts: GatewayParts) -> Self {
         let topics = Topics {
             scans: Topic::Scans.name(&parts.prefix),
             decisions: Topic::Decisions.name(&parts.prefix),
             audit: Topic::Audit.name(&parts.prefix),
+            auth_commands: Topic::AuthCommands.name(&parts.prefix),
         };
         let gates = Gates::before(&mut parts.log, &mut parts.store, &parts.limits);
+        let auth = parts.auth.take().map(|auth| {
+            let topic = Topic::Revocations.name(&parts.prefix);
+            let (log, store, clock) = (parts.log.clone(), parts.store.clone(), parts.clock.clone());
+            DeviceAuth::new(auth, RevocationCache::new(log, topic, store, clock))
+        });
         let limits = &parts.limits;
         Self {
             shared: Arc::new(Shared {
                 topics,
                 correlator: Correlator::new(limits.waiters_max),
                 refusals: Refusals::default(),
+                auth,
                 uploads: Arc::new(Semaphore::new(limits.uploads_bytes_max / UPLOAD_UNIT_BYTES)),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
                 requests: Arc::new(Semaphore::new(limits.requests_max)),
@@ -304,7 +320,7 @@ impl Gateway {
         crate::routes::public(&self.shared)
     }
 
-    /// For operators: metrics, health with reasons, keys and agents. Belongs on a port that callers do not reach.
+    /// For operators: metrics, health with reasons, keys, agents and users. Belongs on a port that callers do not reach.
     pub fn admin_router(&self) -> Router {
         crate::routes::admin(&self.shared)
     }
@@ -325,5 +341,14 @@ impl Gateway {
     /// Writes the number of refusals by code to `audit` at a steady interval, until `stop`; the last ones then.
     pub async fn run_refusals(&self, stop: CancellationToken) {
         crate::refusals::run(&self.shared, &stop).await;
+    }
+
+    /// Follows `revocations` until `stop`, so that tokens are checked without asking the store. Without device authentication there
+    /// is nothing to follow.
+    pub async fn run_revocations(&self, stop: CancellationToken) {
+        match &self.shared.auth {
+            Some(auth) => auth.revocations.run(stop).await,
+            None => stop.cancelled().await,
+        }
     }
 }

@@ -15,7 +15,7 @@ use ridgeline_runtime::metric;
 use tokio::time::Instant;
 
 use crate::gateway::State;
-use crate::problem::Problem;
+use crate::problem::{Form, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -31,6 +31,7 @@ pub(crate) async fn outermost(Extract(state): Extract<State>, mut request: Reque
     let route: Arc<str> =
         request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".into(), |path| path.as_str().into());
     let method = method_word(request.method());
+    let form = Form::of(request.uri().path());
     request.extensions_mut().insert(label.clone());
     let trace = trace(&state, request.headers());
     request.extensions_mut().insert(trace);
@@ -50,7 +51,7 @@ pub(crate) async fn outermost(Extract(state): Extract<State>, mut request: Reque
     });
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         state.refusals.count(problem.code());
-        let mut rendered = problem.render(&state.parts.public_url, &label.0);
+        let mut rendered = problem.render(form, &state.parts.public_url, &label.0);
         if let Some(allow) = response.headers().get(header::ALLOW) {
             rendered.headers_mut().insert(header::ALLOW, allow.clone());
         }

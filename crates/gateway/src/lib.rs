@@ -12,6 +12,7 @@ mod admin;
 mod agent;
 mod asyncapi;
 mod auth;
+mod auth_api;
 mod body;
 mod docs;
 mod gateway;
@@ -29,7 +30,9 @@ mod serve;
 mod subject;
 mod tail;
 mod text;
+mod waiting;
 
+pub use auth_api::{AuthParts, TrustedProxy, TrustedProxyError};
 pub use axum::Router;
 pub use gateway::{AgentBook, Gateway, GatewayLimits, GatewayParts, SchemaSource};
 pub use openapi::document as openapi_document;

@@ -13,7 +13,7 @@ use ridgeline_wire::WireError;
 use serde::Serialize;
 
 /// When a caller may try again after 503.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// What is wrong with which field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +30,23 @@ pub(crate) struct Problem {
     code: ErrorCode,
     detail: String,
     errors: Vec<FieldError>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// In which form a refusal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// RFC 9457.
+    Problem,
+    /// That of device authentication.
+    Envelope,
+}
+
+impl Form {
+    /// The form that callers of this path read.
+    pub(crate) fn of(path: &str) -> Self {
+        if path.starts_with("/api/v1/auth/") { Self::Envelope } else { Self::Problem }
+    }
 }
 
 /// The body of a refusal.
@@ -45,9 +62,30 @@ pub(crate) struct ProblemBody {
     errors: Vec<FieldError>,
 }
 
+/// The same in the envelope of device authentication.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EnvelopeBody {
+    message: String,
+    status_code: u16,
+    code: &'static str,
+    request_id: String,
+}
+
 impl Problem {
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new() }
+        let retry_after_seconds = (code == ErrorCode::Unavailable).then_some(RETRY_AFTER_SECONDS);
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after_seconds }
+    }
+
+    /// With the code's own words only: whatever led to it looks the same.
+    pub(crate) fn plain(code: ErrorCode) -> Self {
+        Self::new(code, code.title())
+    }
+
+    /// Too many requests; the next one counts after so many seconds.
+    pub(crate) fn rate_limited(retry_after_seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(retry_after_seconds), ..Self::plain(ErrorCode::RateLimited) }
     }
 
     /// A malformed request as a whole.
@@ -59,7 +97,7 @@ impl Problem {
     pub(crate) fn field(code: ErrorCode, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         let error = FieldError { pointer: pointer.into(), detail: detail.clone() };
-        Self { code, detail, errors: vec![error] }
+        Self { errors: vec![error], ..Self::new(code, detail) }
     }
 
     /// Several fields are wrong.
@@ -68,7 +106,7 @@ impl Problem {
             [only] => only.detail.clone(),
             many => format!("{} fields are not valid", many.len()),
         };
-        Self { code: ErrorCode::MalformedRequest, detail, errors }
+        Self { errors, ..Self::malformed(detail) }
     }
 
     /// Not there, or not the caller's: the two are told apart by nobody.
@@ -105,23 +143,45 @@ impl Problem {
     }
 
     /// The finished answer.
-    pub(crate) fn render(self, base: &str, request_id: &str) -> Response {
-        let code = self.code;
+    pub(crate) fn render(self, form: Form, base: &str, request_id: &str) -> Response {
+        let (code, retry_after) = (self.code, self.retry_after_seconds);
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self.body(base, request_id)).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let (kind, body) = match form {
+            Form::Problem => ("application/problem+json", serde_json::to_vec(&self.body(base, request_id))),
+            Form::Envelope => ("application/json", serde_json::to_vec(&self.envelope(request_id))),
+        };
+        let mut response = (status, body.unwrap_or_default()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match code {
-            ErrorCode::Unavailable => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let challenge = match code {
+            ErrorCode::Unauthenticated => Some("ApiKey realm=\"ridgeline\""),
+            ErrorCode::CredentialRefused => {
+                Some("Bearer realm=\"ridgeline\", DPoP realm=\"ridgeline\", algs=\"ES256\"")
             }
-            ErrorCode::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey realm=\"ridgeline\""));
-            }
-            _ => {}
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
+    }
+
+    /// The message names each field and its rule.
+    fn envelope(self, request_id: &str) -> EnvelopeBody {
+        let named = |error: &FieldError| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail);
+        let message = match self.errors.as_slice() {
+            [] => self.detail,
+            errors => errors.iter().map(named).collect::<Vec<_>>().join("; "),
+        };
+        EnvelopeBody {
+            message,
+            status_code: self.code.http_status(),
+            code: self.code.as_str(),
+            request_id: request_id.to_owned(),
+        }
     }
 }
 
@@ -230,10 +290,25 @@ mod tests {
 
     #[test]
     fn refusals_that_need_them_carry_their_headers() {
-        let busy = Problem::unavailable("full").render("", "x");
+        let busy = Problem::unavailable("full").render(Form::Problem, "", "x");
         assert_eq!((busy.status().as_u16(), busy.headers()[header::RETRY_AFTER].to_str().unwrap()), (503, "1"));
-        let anonymous = Problem::new(ErrorCode::Unauthenticated, "no key").render("", "x");
+        let anonymous = Problem::new(ErrorCode::Unauthenticated, "no key").render(Form::Problem, "", "x");
         assert!(anonymous.headers().contains_key(header::WWW_AUTHENTICATE));
+    }
+
+    #[test]
+    fn the_envelope_names_fields_and_has_no_other_members() {
+        let problem = Problem::field(ErrorCode::MalformedRequest, "/deviceName", "must be a string");
+        let body = serde_json::to_value(problem.envelope("abc")).unwrap();
+        let expected = serde_json::json!({
+            "message": "deviceName must be a string", "statusCode": 400, "code": "RL-1001", "requestId": "abc",
+        });
+        assert_eq!(body, expected);
+        let slow = Problem::rate_limited(60).render(Form::Envelope, "", "x");
+        assert_eq!((slow.status().as_u16(), slow.headers()[header::RETRY_AFTER].to_str().unwrap()), (429, "60"));
+        assert_eq!(slow.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(Form::of("/api/v1/auth/nothing/here"), Form::Envelope);
+        assert_eq!(Form::of("/api/v1/authors"), Form::Problem);
     }
 
     #[test]

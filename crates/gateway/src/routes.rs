@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use ridgeline_domain::ErrorCode;
 
 use crate::gateway::State;
 use crate::ops::Ops;
 use crate::problem::Problem;
-use crate::{admin, agent, docs, health, layer, registry, scan, subject, tail};
+use crate::{admin, agent, auth_api, docs, health, layer, registry, scan, subject, tail};
 
 pub(crate) fn public(state: &State) -> Router {
     let router = Router::new()
@@ -19,6 +19,16 @@ pub(crate) fn public(state: &State) -> Router {
         .route("/api/v1/subjects/{subject_id}", get(subject::get).delete(subject::delete))
         .route("/api/v1/agent/records", post(agent::post))
         .route("/api/v1/tail/{stream}", get(tail::get))
+        .route("/api/v1/auth/login", post(auth_api::web_login))
+        .route("/api/v1/auth/devices/register/challenge", post(auth_api::register_challenge))
+        .route("/api/v1/auth/devices/register/verify", post(auth_api::register))
+        .route("/api/v1/auth/mobile/challenge", post(auth_api::challenge))
+        .route("/api/v1/auth/mobile/biometric", post(auth_api::login))
+        .route("/api/v1/auth/mobile/refresh", post(auth_api::refresh))
+        .route("/api/v1/auth/devices", get(auth_api::list))
+        .route("/api/v1/auth/devices/{deviceId}", delete(auth_api::remove))
+        .route("/api/v1/auth/devices/fcm-token", put(auth_api::set_push_token))
+        .route("/.well-known/jwks.json", get(auth_api::jwks))
         .route("/health", get(health::public))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -38,6 +48,7 @@ pub(crate) fn admin(state: &State) -> Router {
         .route("/admin/keys", get(admin::list_keys).post(admin::create_key))
         .route("/admin/keys/{id}", delete(admin::revoke_key))
         .route("/admin/agents", get(admin::list_agents).post(admin::add_agent))
+        .route("/admin/users", get(admin::users::list).post(admin::users::add).patch(admin::users::change))
         .route_layer(from_fn_with_state(state.clone(), admin::guard));
     let parts = &state.parts;
     let ops = Ops { health: parts.health.clone(), metrics: parts.metrics.clone(), stop: parts.stop.clone() };

@@ -1,11 +1,13 @@
 //! Serves a router on a listener: bounded in connections, in header size and time, and stopped gracefully.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -18,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 /// What a client of HTTP/2 may send on a stream before somebody reads it.
 const WINDOW_BYTES: u32 = 64 << 10;
@@ -114,8 +117,8 @@ pub async fn serve(
             accepted = async { (places.clone().acquire_owned().await, listener.accept().await) } => accepted,
         };
         let (Ok(place), accepted) = accepted else { break };
-        let stream: TcpStream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer): (TcpStream, _) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: others must end first.
                 tracing::warn!(error = %error, "a connection could not be accepted");
@@ -125,7 +128,8 @@ pub async fn serve(
         };
         // Answers are small and complete; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let connection = Connection { builder: builder.clone(), router: router.clone(), watcher: graceful.watcher() };
+        let connection =
+            Connection { builder: builder.clone(), router: router.clone(), watcher: graceful.watcher(), peer };
         let (tls, handshake) = (tls.clone(), limits.handshake);
         tokio::spawn(async move {
             let _place = place;
@@ -148,11 +152,17 @@ struct Connection {
     builder: Builder<TokioExecutor>,
     router: Router,
     watcher: Watcher,
+    peer: SocketAddr,
 }
 
 impl Connection {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let service = TowerToHyperService::new(self.router);
+        let peer = self.peer;
+        let told = self.router.into_service().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let service = TowerToHyperService::new(told);
         let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(error = %error, "connection ended");

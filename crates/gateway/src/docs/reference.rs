@@ -83,13 +83,14 @@ fn section(path: &str, method: &str, operation: &Value) -> String {
 }
 
 fn answer(status: &str, response: &Value) -> String {
-    if response.get("$ref").is_some() {
+    if let Some(target) = response["$ref"].as_str() {
+        let body = if target.contains("/Auth") { "AuthError" } else { "Problem" };
         let titles: Vec<_> = ErrorCode::ALL
             .iter()
             .filter(|code| code.http_status().to_string() == status)
             .map(|code| format!("<a href=\"/docs/errors/{code}\">{code}</a>"))
             .collect();
-        return format!("<tr><td>{}<td>{}<td>{}", escape(status), titles.join(" "), link("Problem"));
+        return format!("<tr><td>{}<td>{}<td>{}", escape(status), titles.join(" "), link(body));
     }
     let bodies = members(&response["content"])
         .map(|(media, content)| format!("<code>{}</code> {}", escape(media), kind(&content["schema"])));

@@ -89,6 +89,20 @@ impl Operation {
         })
     }
 
+    /// The same in the envelope of device authentication.
+    pub(super) fn refuses_in_envelope(self, statuses: &[u16]) -> Self {
+        statuses.iter().fold(self, |operation, status| {
+            let name = if matches!(status, 429 | 503) { "AuthLater" } else { "AuthRefused" };
+            operation.response(&status.to_string(), json!({ "$ref": format!("#/components/responses/{name}") }))
+        })
+    }
+
+    /// One of these credentials is asked for.
+    pub(super) fn secured_by(self, schemes: &[&str]) -> Self {
+        let schemes = schemes.iter().map(|scheme| json!({ (*scheme): [] }));
+        self.set("security", schemes.collect())
+    }
+
     pub(super) fn build(mut self) -> Value {
         if let Some(operation) = self.0.as_object_mut()
             && operation.get("parameters").and_then(Value::as_array).is_some_and(Vec::is_empty)

@@ -2,6 +2,7 @@
 //!
 //! `docs/openapi.json` is its committed form; a test compares the two and the paths with the routes.
 
+mod auth;
 mod build;
 mod paths;
 mod schemas;
@@ -19,7 +20,8 @@ pub fn document() -> Value {
             "summary": "Biometric verification and identification over an event log",
             "description": "Scans are submitted asynchronously: a request is durable before it is answered with 202, and its \
                 decision is fetched by confirmation id. JSON is snake_case, times are RFC 3339 in UTC with milliseconds, \
-                binary is standard base64. Unknown request fields are refused. Every answer carries `X-Request-Id`.",
+                binary is standard base64. Unknown request fields are refused. Every answer carries `X-Request-Id`. Device \
+                authentication is camelCase, answers `{\"data\": …}` and passes over unknown fields.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
@@ -27,15 +29,22 @@ pub fn document() -> Value {
         "tags": [
             { "name": "scans", "description": "Enrol, verify, identify, extract, delete" },
             { "name": "subjects", "description": "Who is enrolled" },
+            { "name": "devices", "description": "Device authentication: a phone's key in place of a password. What a device signs is \
+                always the challenge text exactly as it was sent, as ASCII bytes" },
             { "name": "streams", "description": "The public topics without a Kafka client" },
             { "name": "agents", "description": "Capture agents" },
             { "name": "service", "description": "Health, documentation, schemas" },
         ],
-        "paths": paths::all(),
+        "paths": merged(paths::all(), auth::paths()),
         "components": {
             "securitySchemes": {
                 "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key",
                     "description": "`rl_<id>_<secret>`, made by an operator; carries permissions" },
+                "user_token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "Of a user: from `/api/v1/auth/login` or from the configured OpenID Connect provider" },
+                "device_token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "Access token of a device. One with `cnf.jkt` is sent as `Authorization: DPoP <token>` with a \
+                        fresh proof in `DPoP` that has `ath` (RFC 9449); `htu` is the address under which callers reach the service" },
             },
             "headers": {
                 "RequestId": { "description": "The caller's X-Request-Id if it is valid, else ours",
@@ -53,10 +62,32 @@ pub fn document() -> Value {
                     "headers": { "Retry-After": { "$ref": "#/components/headers/RetryAfter" } },
                     "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
                 },
+                "AuthRefused": {
+                    "description": "Refused; `code` says why",
+                    "headers": { "X-Request-Id": { "$ref": "#/components/headers/RequestId" } },
+                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/AuthError" } } },
+                },
+                "AuthLater": {
+                    "description": "Try again later; after 503 what was asked for may still be done",
+                    "headers": { "Retry-After": { "$ref": "#/components/headers/RetryAfter" } },
+                    "content": { "application/json": { "schema": { "$ref": "#/components/schemas/AuthError" } } },
+                },
             },
-            "schemas": schemas::all(),
+            "schemas": schemas(),
         },
     })
+}
+
+fn schemas() -> Value {
+    merged(schemas::all(), auth::schemas())
+}
+
+/// The members of both.
+fn merged(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ridgeline_domain::{Outcome, Permission, RequestId, Timestamp};
 use ridgeline_ports::{Row, RowKey, TableSpec};
-use ridgeline_runtime::{Waiter, metric};
 use ridgeline_vault::{Aad, Purpose};
 use ridgeline_wire::message::Decision;
 use ridgeline_wire::row::{AnswerDetails, AnswerRow, RequestRow, table};
@@ -14,6 +13,7 @@ use super::view::{DecisionView, StatusView};
 use crate::auth::Caller;
 use crate::gateway::Shared;
 use crate::problem::Problem;
+use crate::waiting::{Waiting, until_answered};
 
 /// What is stored about a request.
 pub(super) struct Status {
@@ -113,34 +113,6 @@ pub(super) async fn status(
     Ok(Status { id, answer, owner })
 }
 
-/// A registered waiter, counted in the metrics.
-pub(super) struct Waiting {
-    waiter: Waiter,
-    /// Nothing can have been decided before it was registered.
-    from_the_start: bool,
-}
-
-impl Waiting {
-    /// Registers for `id`. Registering comes before publishing, so that no answer is missed; for a new id the store need not even be asked
-    /// before the waiter wakes.
-    ///
-    /// # Errors
-    /// `Unavailable` while too many wait.
-    pub(super) fn register(shared: &Shared, id: RequestId, deadline: Instant, is_new: bool) -> Result<Self, Problem> {
-        let recheck = Instant::now() + shared.limits().recheck;
-        let waiter = shared.correlator.wait(id, deadline.min(recheck));
-        let waiter = waiter.map_err(|_| Problem::unavailable("too many requests wait for a decision"))?;
-        metrics::gauge!(metric::HTTP_WAITERS).increment(1.0);
-        Ok(Self { waiter, from_the_start: is_new })
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        metrics::gauge!(metric::HTTP_WAITERS).decrement(1.0);
-    }
-}
-
 /// Waits until the answer is stored, the deadline passes or the service stops.
 pub(super) async fn await_answer(shared: &Shared, id: RequestId, deadline: Instant) -> Result<Option<Answer>, Problem> {
     let waiting = Waiting::register(shared, id, deadline, false)?;
@@ -151,19 +123,8 @@ pub(super) async fn await_answer(shared: &Shared, id: RequestId, deadline: Insta
 pub(super) async fn await_registered(
     shared: &Shared,
     id: RequestId,
-    mut waiting: Waiting,
+    waiting: Waiting,
     deadline: Instant,
 ) -> Result<Option<Answer>, Problem> {
-    loop {
-        let found = if waiting.from_the_start { None } else { answer(shared, id).await? };
-        if found.is_some() || Instant::now() >= deadline {
-            return Ok(found);
-        }
-        tokio::select! {
-            biased;
-            () = shared.parts.stop.cancelled() => return Ok(None),
-            _ = &mut waiting.waiter => {}
-        }
-        waiting = Waiting::register(shared, id, deadline, false)?;
-    }
+    until_answered(shared, id, waiting, deadline, || answer(shared, id)).await
 }

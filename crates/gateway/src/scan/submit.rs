@@ -13,13 +13,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::input::{SAMPLES_MAX, ScanInput};
-use super::lookup::{Status, Waiting, await_registered, request_row};
+use super::lookup::{Status, await_registered, request_row};
 use super::view::{AcceptedView, json_response};
 use super::wait::preferred_wait;
 use crate::auth::Caller;
 use crate::gateway::{Shared, Upload};
 use crate::problem::Problem;
 use crate::text::hex;
+use crate::waiting::Waiting;
 
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// How long a request and its Idempotency-Key are remembered; as long as `scans` keeps the record.

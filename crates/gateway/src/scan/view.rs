@@ -123,7 +123,7 @@ pub(crate) fn decision_record(decision: &Decision) -> serde_json::Value {
     serde_json::json!({
         "confirmation_id": decision.confirmation_id.to_string(),
         "operation": decision.operation.as_str(),
-        "modality": decision.modality.as_str(),
+        "modality": decision.modality.map_or("none", ridgeline_domain::Modality::as_str),
         "outcome": decision.outcome.as_str(),
         "reason": decision.reason.map(ridgeline_domain::Reason::as_str),
         "subject_id": decision.subject_id.as_ref().map(ToString::to_string),

@@ -11,9 +11,9 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::RwLock;
-use ridgeline_domain::{Liveness, Modality, Operation, Outcome, RequestId, Sensitive, Timestamp};
+use ridgeline_domain::{DecidedOperation, Liveness, Modality, Operation, Outcome, RequestId, Sensitive, Timestamp};
 use ridgeline_fingerprint::{GreyImage, encode_png};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, SchemaSource};
+use ridgeline_gateway::{AuthParts, Gateway, GatewayLimits, GatewayParts, SchemaSource};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{
     Appended, Clock as _, Delivery, EventLog, GroupId, GroupSubscription, LogError, MemberId, NewRecord, Offset,
@@ -64,9 +64,27 @@ impl Site {
     }
 
     pub(crate) async fn of(limits: GatewayLimits, schemas: SchemaSource) -> Self {
+        Self::build(limits, schemas, "", |_, _| None).await.0
+    }
+
+    /// With device authentication, under this address; answers the key ring too.
+    pub(crate) async fn with_auth(
+        limits: GatewayLimits,
+        url: &str,
+        auth: impl FnOnce(&Memory, &KeyRing) -> AuthParts,
+    ) -> (Self, KeyRing) {
+        Self::build(limits, SchemaSource::Own, url, |memory, ring| Some(auth(memory, ring))).await
+    }
+
+    async fn build(
+        limits: GatewayLimits,
+        schemas: SchemaSource,
+        url: &str,
+        auth: impl FnOnce(&Memory, &KeyRing) -> Option<AuthParts>,
+    ) -> (Self, KeyRing) {
         let memory = Memory::open();
         let log = Arc::new(SwitchedLog { inner: memory.log(), down: AtomicBool::new(false) });
-        for topic in [Topic::Scans, Topic::Decisions, Topic::Audit] {
+        for topic in [Topic::Scans, Topic::Decisions, Topic::Audit, Topic::AuthCommands, Topic::Revocations] {
             log.ensure_topic(&topic.spec(PREFIX, Topology::Embedded)).await.unwrap();
         }
         memory.store().ensure_tables(table::ALL).await.unwrap();
@@ -74,7 +92,8 @@ impl Site {
         let key = SigningKey::generate(&SystemEntropy).unwrap();
         let (sealing, health) = (ring.sealing_key(), Health::new());
         let signer = Signer::new("gateway:test".parse().unwrap(), key, sealing.clone());
-        let (vault, agents, stop) = (Vault::new(ring), Arc::default(), CancellationToken::new());
+        let auth = auth(&memory, &ring);
+        let (vault, agents, stop) = (Vault::new(ring.clone()), Arc::default(), CancellationToken::new());
         let (stall_log, stall_store) = (Stall::default(), Stall::default());
         let gateway = Gateway::new(GatewayParts {
             log: Arc::new(StallLog { inner: log.clone(), stall: stall_log.clone() }),
@@ -89,15 +108,17 @@ impl Site {
             health: health.clone(),
             prefix: PREFIX.to_owned(),
             limits,
-            public_url: String::new(),
+            public_url: url.to_owned(),
             schemas,
             admin_key: Some(Sensitive::new(ADMIN_KEY.to_owned())),
             metrics: Some(recorder()),
+            auth,
             stop: stop.clone(),
         });
         let (tailing, tail_stop) = (gateway.clone(), stop.clone());
         tokio::spawn(async move { tailing.run_tail(tail_stop).await });
-        Self { memory, log, gateway, vault, agents, health, sealing, stop, stall_log, stall_store }
+        let site = Self { memory, log, gateway, vault, agents, health, sealing, stop, stall_log, stall_store };
+        (site, ring)
     }
 
     /// With a worker that answers everything.
@@ -341,8 +362,8 @@ pub(crate) fn decision(scan: &Scan, now: Timestamp) -> Decision {
     let search = scan.operation == Operation::Identify;
     Decision {
         confirmation_id: scan.request_id,
-        operation: scan.operation,
-        modality: Modality::Fingerprint,
+        operation: DecidedOperation::Scan(scan.operation),
+        modality: Some(Modality::Fingerprint),
         outcome,
         reason: None,
         subject_id: scan.subject_id.clone(),

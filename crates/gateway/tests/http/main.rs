@@ -1,5 +1,9 @@
 //! The HTTP layer against an embedded log and store, with a stand-in for the workers.
 
+mod auth;
+mod auth_bad_input;
+mod auth_rates;
+mod auth_site;
 mod bad_input;
 mod harness;
 mod operators;
@@ -7,3 +11,4 @@ mod pressure;
 mod scans;
 mod sockets;
 mod streams;
+mod users;

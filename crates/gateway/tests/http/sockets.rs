@@ -97,7 +97,7 @@ async fn a_stop_ends_waits_and_serving_without_cutting_answers_off() {
 }
 
 /// A self-signed certificate for `localhost`, and its key, as PEM files.
-fn certificate(dir: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
+pub(crate) fn certificate(dir: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
     use openssl::asn1::Asn1Time;
     use openssl::ec::{EcGroup, EcKey};
     use openssl::x509::{X509, X509Name};
