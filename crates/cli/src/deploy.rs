@@ -128,6 +128,7 @@ const fn group(topic: Topic, role: wire::Role) -> Option<&'static str> {
         (Topic::Scans, wire::Role::Matcher) => Some("matcher"),
         (Topic::Gallery, wire::Role::Gallery) => Some("gallery"),
         (Topic::Partials, wire::Role::Merger) => Some("merger"),
+        (Topic::AuthCommands, wire::Role::Auth) => Some("auth"),
         _ => None,
     }
 }
@@ -138,6 +139,7 @@ const ROLES: &[(&str, wire::Role)] = &[
     ("matcher", wire::Role::Matcher),
     ("gallery", wire::Role::Gallery),
     ("merger", wire::Role::Merger),
+    ("auth", wire::Role::Auth),
     ("downstream", wire::Role::Downstream),
     ("operator", wire::Role::Operator),
 ];

@@ -94,7 +94,9 @@ fn plain_http(settings: &Settings, roles: &[Role]) -> Vec<String> {
         Some(url) if serves && !url.starts_with("https://") => {
             refused.push(format!("public_url = {url:?}: callers must come over https"));
         }
-        None if serves => refused.push("no public_url: the https address that callers use".to_owned()),
+        None if serves || roles.contains(&Role::Auth) => {
+            refused.push("no public_url: the https address that callers use".to_owned());
+        }
         _ => {}
     }
     refused

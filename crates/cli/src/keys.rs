@@ -44,7 +44,8 @@ pub(crate) fn ring(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<KeyRing
     let ring = match made {
         Some(Ok(ring)) => Ok(ring),
         Some(Err(error)) if !path.exists() => Err(error),
-        _ => keyring::load(path),
+        // A ring of an earlier version has no keys for commands yet.
+        _ => keyring::complete(path, entropy),
     };
     ring.with_context(|| format!("key ring {}", path.display()))
 }
@@ -58,6 +59,11 @@ pub(crate) fn signing_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<
     let key = SigningKey::generate(entropy).with_context(context)?;
     key.save(path).with_context(context)?;
     Ok(key)
+}
+
+/// The key ring as it is.
+pub(crate) fn read_ring(path: &Path) -> anyhow::Result<KeyRing> {
+    keyring::load(path).with_context(|| format!("key ring {}", path.display()))
 }
 
 /// Writes the public key that agents seal to.

@@ -55,6 +55,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Matcher(_) => reactor()?.block_on(serve::roles(settings, &[Role::Matcher])),
         Command::Gallery(_) => reactor()?.block_on(serve::roles(settings, &[Role::Gallery])),
         Command::Merger(_) => reactor()?.block_on(serve::roles(settings, &[Role::Merger])),
+        Command::Auth(_) => reactor()?.block_on(serve::roles(settings, &[Role::Auth])),
         Command::Run(run) => reactor()?.block_on(serve::roles(settings, &run.roles)),
         Command::Topics(topics) => reactor()?.block_on(deploy::topics(&settings, topics)),
         Command::Migrate(migrate) => reactor()?.block_on(deploy::migrate(&settings, &migrate)),
@@ -84,6 +85,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Keys(keys) => reactor()?.block_on(operator::keys(&settings, keys)),
         Command::Agents(agents) => reactor()?.block_on(operator::agents(&settings, agents)),
+        Command::Users(users) => reactor()?.block_on(operator::users(&settings, users)),
     }
 }
 

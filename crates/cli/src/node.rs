@@ -8,13 +8,17 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use ridgeline_agent::{Agent, AgentParts, FolderOptions, FolderReader, LogPublisher, Reader, Spool, SpoolLimits};
 use ridgeline_domain::{AgentId, Operation};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, Ops, SchemaSource, ServeLimits, Tls, serve};
+use ridgeline_gateway::{
+    AuthParts as GatewayAuth, Gateway, GatewayLimits, GatewayParts, Ops, SchemaSource, ServeLimits, Tls, serve,
+};
+use ridgeline_identity::Identity;
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, Entropy, EventLog};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemEntropy};
+use ridgeline_vault::command::CommandOpener;
 use ridgeline_vault::{KeyRing, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::Topic;
-use ridgeline_workers::{Platform, run_gallery, run_matcher, run_merger};
+use ridgeline_workers::{AuthConfig, AuthParts, Platform, run_auth, run_gallery, run_matcher, run_merger};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +100,7 @@ impl Node {
     /// # Errors
     /// As [`Node::start`].
     pub(crate) async fn start_all(settings: &Settings) -> anyhow::Result<Self> {
-        Self::start(settings, &[Role::Gateway, Role::Matcher, Role::Gallery, Role::Merger], true).await
+        Self::start(settings, &[Role::Gateway, Role::Matcher, Role::Gallery, Role::Merger, Role::Auth], true).await
     }
 
     /// Starts these roles; returns once they run, and with a gateway once requests are accepted. `create` makes topics
@@ -158,7 +162,7 @@ impl Node {
             agents.watch(stop).await;
             Ok("agents file")
         });
-        self.start_workers(settings, roles, shared, self.backends.fitting(faults::limits()?));
+        self.start_workers(settings, roles, shared, self.backends.fitting(faults::limits()?))?;
         let ops =
             Ops { health: shared.health.clone(), metrics: Some(telemetry::metrics()?), stop: self.front.stop.clone() };
         let admin = gateway.as_ref().map_or_else(|| ops.router(), Gateway::admin_router);
@@ -190,7 +194,14 @@ impl Node {
             Profile::Development => keys::admin_key(dir, shared.entropy.as_ref())?,
             Profile::Production => keys::read_secret(&dir.join(keys::name::ADMIN_KEY)).context(INIT)?,
         };
-        let public_url = settings.public_url.clone().or_else(|| self.url.clone()).unwrap_or_default();
+        let auth = GatewayAuth {
+            identity: Identity::new(settings.auth.identity()?, store.clone())?,
+            commands: shared.ring.command_key().context(COMMAND_KEYS)?,
+            sender: name.parse()?,
+            rate_limits: settings.auth.rate_limits,
+            trust: settings.auth.trust,
+            trusted_proxies: settings.auth.trusted_proxies.clone(),
+        };
         Ok(Gateway::new(GatewayParts {
             log: self.log.clone(),
             store,
@@ -205,14 +216,44 @@ impl Node {
             prefix: settings.prefix().to_owned(),
             limits: GatewayLimits::default(),
             schemas: if settings.registry.is_some() { SchemaSource::Registry } else { SchemaSource::Own },
-            public_url,
+            public_url: self.public_url(settings),
+            auth: Some(auth),
             admin_key: Some(admin_key),
             metrics: Some(telemetry::metrics()?),
             stop: self.front.stop.clone(),
         }))
     }
 
-    fn start_workers(&mut self, settings: &Settings, roles: &[Role], shared: &Shared, limits: Limits) {
+    /// Address under which callers reach the service. A worker in a process of its own is told by the configuration.
+    fn public_url(&self, settings: &Settings) -> String {
+        settings.public_url.clone().or_else(|| self.url.clone()).unwrap_or_default()
+    }
+
+    /// What an auth worker needs beside the platform.
+    fn auth_parts(&self, settings: &Settings, shared: &Shared) -> anyhow::Result<AuthParts> {
+        if self.public_url(settings).is_empty() {
+            bail!(
+                "an auth worker without a gateway beside it needs public_url in the configuration: proofs of possession name it"
+            );
+        }
+        Ok(AuthParts {
+            opener: CommandOpener::new(&shared.ring).context(COMMAND_KEYS)?,
+            identity: Identity::new(settings.auth.identity()?, self.backends.store())?,
+            config: AuthConfig {
+                issuer: settings.auth.issuer.clone(),
+                public_url: self.public_url(settings),
+                trust: settings.auth.trust,
+            },
+        })
+    }
+
+    fn start_workers(
+        &mut self,
+        settings: &Settings,
+        roles: &[Role],
+        shared: &Shared,
+        limits: Limits,
+    ) -> anyhow::Result<()> {
         let agents = shared.agents.clone();
         let platform = Arc::new(Platform {
             log: self.log.clone(),
@@ -246,8 +287,15 @@ impl Node {
                     .back
                     .tasks
                     .spawn(async move { run_merger(p, &member, stop).await.map(|()| "merger").context("merger") }),
+                Role::Auth => {
+                    let parts = self.auth_parts(settings, shared)?;
+                    self.back.tasks.spawn(async move {
+                        run_auth(p, parts, &member, stop).await.map(|()| "auth worker").context("auth worker")
+                    })
+                }
             };
         }
+        Ok(())
     }
 
     fn serve(&mut self, listener: TcpListener, router: ridgeline_gateway::Router, tls: Option<Tls>) {
@@ -264,6 +312,11 @@ impl Node {
         self.back.tasks.spawn(async move {
             g.run_tail(s).await;
             Ok("tail of decisions")
+        });
+        let (g, s) = (gateway.clone(), self.back.stop.clone());
+        self.back.tasks.spawn(async move {
+            g.run_revocations(s).await;
+            Ok("tail of revocations")
         });
         let (g, s) = (gateway.clone(), self.back.stop.clone());
         self.back.tasks.spawn(async move {
@@ -307,6 +360,9 @@ impl Node {
     }
 }
 
+/// What is missing in a key ring of an earlier version.
+const COMMAND_KEYS: &str = "the key ring has no keys for device authentication; run: ridgeline init";
+
 /// What is missing in production until somebody makes it.
 const INIT: &str = "in production keys are made by `ridgeline init`, never by a start";
 
@@ -323,7 +379,10 @@ fn shared(settings: &Settings) -> anyhow::Result<Shared> {
     if settings.profile == Profile::Production && !ring.exists() {
         bail!("key ring {} does not exist; {INIT}", ring.display());
     }
-    let ring = keys::ring(&ring, entropy.as_ref())?;
+    let ring = match settings.profile {
+        Profile::Production => keys::read_ring(&ring)?,
+        Profile::Development => keys::ring(&ring, entropy.as_ref())?,
+    };
     let cpu = settings.cpu_threads.map_or_else(CpuPool::with_default_threads, CpuPool::new);
     Ok(Shared {
         clock: faults::clock()?,

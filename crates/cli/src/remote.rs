@@ -180,7 +180,9 @@ fn sentence(decision: &Decision) -> String {
 
 fn code(outcome: Outcome) -> ExitCode {
     match outcome {
-        Outcome::Enrolled | Outcome::Match | Outcome::Extracted | Outcome::Deleted => ExitCode::SUCCESS,
+        Outcome::Enrolled | Outcome::Match | Outcome::Extracted | Outcome::Deleted | Outcome::Granted => {
+            ExitCode::SUCCESS
+        }
         Outcome::NoMatch | Outcome::Ambiguous | Outcome::Incomplete | Outcome::Rejected | Outcome::Failed => {
             ExitCode::from(1)
         }

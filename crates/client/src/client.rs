@@ -293,7 +293,7 @@ impl Client {
         self.json(&call, "a health request").await
     }
 
-    /// Calls any path with an optional JSON body and extra headers, for operators' commands.
+    /// Calls any path with an optional JSON body and extra headers, for operators' commands and for phones.
     ///
     /// # Errors
     /// As [`Client::submit`].
@@ -301,13 +301,13 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        header: Option<(&'static str, &Sensitive<String>)>,
+        headers: &[(&'static str, &Sensitive<String>)],
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, ClientError> {
         const UNEXPECTED: ClientError = ClientError::Unexpected { what: "an operator's request" };
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| UNEXPECTED)?;
         let mut call = Call::new(method, path.trim_start_matches('/'));
-        if let Some((name, value)) = header {
+        for (name, value) in headers {
             let mut value = HeaderValue::from_str(value.expose()).map_err(|_| ClientError::BadApiKey)?;
             value.set_sensitive(true);
             call.headers.insert(HeaderName::from_static(name), value);

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-/// A refusal by the service, as its `application/problem+json` says.
+/// A refusal by the service, as its `application/problem+json` says, or what device authentication answers in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Problem {
     /// HTTP status.
+    #[serde(alias = "statusCode")]
     pub status: u16,
     /// Stable code, for instance `RL-1001`; empty if the answer came from something else on the way.
     #[serde(default)]
@@ -14,10 +15,10 @@ pub struct Problem {
     #[serde(default)]
     pub title: String,
     /// What was wrong with this request.
-    #[serde(default)]
+    #[serde(default, alias = "message")]
     pub detail: String,
     /// Names this exchange in the service's log.
-    #[serde(default)]
+    #[serde(default, alias = "requestId")]
     pub request_id: String,
 }
 

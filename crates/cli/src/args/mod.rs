@@ -8,6 +8,7 @@ use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, Subje
 mod engine;
 mod service;
 mod template;
+mod users;
 
 pub(crate) use engine::{EvalArgs, InspectArgs};
 pub(crate) use service::{
@@ -15,6 +16,7 @@ pub(crate) use service::{
     TopicsCommand,
 };
 pub(crate) use template::{ConvertArgs, MergeArgs, TemplateCommand};
+pub(crate) use users::{PasswordArgs, UsersArgs, UsersCommand};
 
 /// Event-driven biometric authentication: fingerprints in, decisions and audit events out.
 ///
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Gallery(RoleArgs),
     /// Run a merger: joins what the shards found
     Merger(RoleArgs),
+    /// Run an auth worker: registers devices, signs them in, signs tokens
+    Auth(RoleArgs),
     /// Run several roles in one process
     Run(RunArgs),
     /// Run a capture agent that hands its scans to a running service, or to Kafka
@@ -116,6 +120,8 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// List and register capture agents (admin port)
     Agents(AgentsArgs),
+    /// List, add, disable and enable the service's own users, and set their passwords (admin port)
+    Users(UsersArgs),
 }
 
 /// Options of the demo.

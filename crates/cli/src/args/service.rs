@@ -79,6 +79,8 @@ pub(crate) enum Role {
     Gallery,
     /// Joins what was found.
     Merger,
+    /// Devices, tokens, confirmations.
+    Auth,
 }
 
 impl Role {
@@ -89,6 +91,7 @@ impl Role {
             Self::Matcher => "matcher",
             Self::Gallery => "gallery",
             Self::Merger => "merger",
+            Self::Auth => "auth",
         }
     }
 }

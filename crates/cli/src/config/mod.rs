@@ -1,5 +1,6 @@
 //! Configuration: command line, then file, then defaults; read once, into plain structs.
 
+mod auth;
 mod cluster;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::args::{Args, ClusterArgs, Command, Global, LogFormat, ServeArgs};
 use crate::keys;
 
+pub(crate) use auth::AuthSettings;
 pub(crate) use cluster::{
     Cluster, CqlReplication, CqlSettings, KafkaSecurity, KafkaSettings, Login, RegistrySettings, Tuning, check_prefix,
 };
@@ -60,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) cql: Option<CqlSettings>,
     /// A schema registry whose ids stand in front of values; `None`: the ids are our own.
     pub(crate) registry: Option<RegistrySettings>,
+    /// Device authentication.
+    pub(crate) auth: AuthSettings,
 }
 
 /// What is forgiven.
@@ -133,6 +137,7 @@ struct File {
     kafka: Option<cluster::KafkaFile>,
     cql: Option<cluster::CqlFile>,
     registry: Option<cluster::RegistryFile>,
+    auth: auth::AuthFile,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -191,7 +196,9 @@ impl Settings {
         };
         let folder =
             folder.map(|folder| Folder { operation: serve.folder_operation.unwrap_or(folder.operation), ..folder });
+        let public_url = file.public_url.map(|url| url.trim_end_matches('/').to_owned());
         let settings = Self {
+            auth: auth::auth(file.auth)?,
             profile: file.profile,
             name: global.name.clone().or(file.name),
             keys: file.keys,
@@ -203,7 +210,7 @@ impl Settings {
             data_dir: given.unwrap_or_else(|| PathBuf::from("ridgeline-data")),
             listen: serve.listen.or(file.listen).unwrap_or(loopback(8080)),
             admin_listen: serve.admin_listen.or(file.admin_listen).unwrap_or(loopback(9090)),
-            public_url: file.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            public_url,
             danger_plain_http: serve.danger_plain_http || file.danger_plain_http,
             cpu_threads: file.cpu_threads,
             log_format: global.log_format.or(file.log.format).unwrap_or(LogFormat::Text),
@@ -276,9 +283,11 @@ fn serve_args(command: &Command) -> ServeArgs {
     match command {
         Command::Up(serve) => serve.clone(),
         Command::Demo(demo) => demo.serve.clone(),
-        Command::Gateway(role) | Command::Matcher(role) | Command::Gallery(role) | Command::Merger(role) => {
-            role.serve.clone()
-        }
+        Command::Gateway(role)
+        | Command::Matcher(role)
+        | Command::Gallery(role)
+        | Command::Merger(role)
+        | Command::Auth(role) => role.serve.clone(),
         Command::Run(run) => run.role.serve.clone(),
         _ => ServeArgs::default(),
     }

@@ -2,9 +2,11 @@
 
 mod cluster;
 mod consumers;
+mod phones;
 #[path = "../common/place.rs"]
 mod place;
 mod running;
+mod users;
 
 use std::net::TcpListener;
 use std::path::Path;

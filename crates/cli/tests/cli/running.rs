@@ -113,6 +113,12 @@ impl Up {
         text(&answer)
     }
 
+    /// SIGKILL, as a crash would end it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// SIGTERM; returns how it ended, what it printed, and its log.
     pub(crate) fn terminate(&mut self) -> (ExitStatus, String, String) {
         let asked = Command::new("sh").args(["-c", "kill -TERM $0", &self.child.id().to_string()]).status().unwrap();
