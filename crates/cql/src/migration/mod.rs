@@ -17,6 +17,10 @@ pub use text::{ALL, Migration};
 
 use lock::Lock;
 
+/// A keyspace that was made can be used by then, or not at all.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+const VISIBLE_CHECK: Duration = Duration::from_millis(200);
+
 /// How long to wait for another process that migrates: longer than the lease of one that died.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -100,8 +104,7 @@ pub async fn migrate(
         let done = if there { Done::read(&session, config).await? } else { Done::default() };
         return walk(&done, migrations, progress);
     }
-    let used = session.use_keyspace(&config.keyspace, false).await;
-    used.map_err(|error| CqlError::Statement { what: "using the keyspace", reason: error.to_string() })?;
+    enter(&session, config).await?;
     make_bookkeeping(&session, config).await?;
     let mut random = [0; 8];
     entropy.fill(&mut random);
@@ -111,6 +114,20 @@ pub async fn migrate(
     let ended = lock.hold(apply(&session, config, migrations, progress)).await;
     lock.release().await;
     ended
+}
+
+/// Uses the keyspace, which is there or was just made: of two that make it at once one may be told so a moment before it can be used.
+async fn enter(session: &Session, config: &CqlConfig) -> Result<(), CqlError> {
+    let deadline = tokio::time::Instant::now() + VISIBLE_WITHIN;
+    loop {
+        match session.use_keyspace(&config.keyspace, false).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= deadline => {
+                return Err(CqlError::Statement { what: "using the keyspace", reason: error.to_string() });
+            }
+            Err(_) => tokio::time::sleep(VISIBLE_CHECK).await,
+        }
+    }
 }
 
 /// The lock's own table cannot be made under the lock. Only a keyspace without it is touched.
