@@ -7,3 +7,4 @@ pub mod memory;
 pub mod proxy;
 pub mod stack;
 pub mod stall;
+pub mod told;

@@ -33,7 +33,7 @@ async fn v2_a_challenge_is_answered_in_time_by_the_logs_clock() {
     for off in [DurationMs::from_secs(600), DurationMs(-600_000)] {
         let clock = TestClock::running();
         clock.advance(off);
-        let mut site = Site::open(TestClock::running(), Some(clock), None).await;
+        let mut site = Site::open(TestClock::running(), Some(clock), |ports| ports).await;
         site.work(&["a"]);
         let web = site.user("linh").await;
         let phone = Phone::new("pixel-7");

@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
-use ridgeline_domain::{AuthOperation, Refusal, Timestamp};
-use ridgeline_ports::{
-    Appended, Cas, EventLog, GroupId, GroupSubscription, LogError, MemberId, NewRecord, Offset, Page, PlainWrite, Row,
-    RowKey, ScanToken, StartAt, Store, StoreError, TableSpec, TailStart, TailSubscription, TopicName, TopicSpec,
-    Version,
-};
+use ridgeline_domain::{AuthOperation, Refusal};
 use ridgeline_testkit::clock::TestClock;
 use ridgeline_testkit::covers;
+use ridgeline_testkit::told::{Call, Hears, Told};
 use ridgeline_wire::auth::AuthBody;
 
-use crate::harness::{Calls, Phone, Ports, Site, device_body};
+use crate::harness::{Phone, Site, device_body};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_installation_again_replaces_its_device_and_ends_its_sessions() {
@@ -144,20 +138,19 @@ async fn a_bound_phone_proves_itself_when_it_removes_itself() {
     assert_eq!(remove(Some(prove("DELETE"))).await.refusal, Some(Refusal::Revoked));
 }
 
-/// What goes through the ports between asking for a challenge and the answer to it: calls, tables, topics and sizes.
-static CALLS: Mutex<Option<Calls>> = Mutex::new(None);
-
+/// Calls, tables, topics and sizes between asking for a challenge and the answer to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_fingerprint_looks_like_a_known_one() {
-    let calls: Calls = Arc::default();
-    *CALLS.lock() = Some(calls.clone());
-    let wrap = |(log, store): Ports| {
-        let calls = CALLS.lock().clone().unwrap();
-        let log: Arc<dyn EventLog> = Arc::new(Watched { inner: log, calls: calls.clone() });
-        let store: Arc<dyn Store> = Arc::new(Watched { inner: store, calls });
-        (log, store)
-    };
-    let mut site = Site::open(TestClock::running(), None, Some(wrap)).await;
+    let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
+    let heard = calls.clone();
+    let hears: Hears = Arc::new(move |call| {
+        heard.lock().push(call.clone());
+        true
+    });
+    let mut site = Site::open(TestClock::running(), None, |(log, store)| {
+        (Arc::new(Told { inner: log, hears: hears.clone() }), Arc::new(Told { inner: store, hears: hears.clone() }))
+    })
+    .await;
     site.work(&["a"]);
     let web = site.user("linh").await;
     let known = Phone::new("fingerprint-0001");
@@ -173,120 +166,16 @@ async fn an_unknown_fingerprint_looks_like_a_known_one() {
         let reply = phone.verify_login(&site, &challenge).await;
         assert_eq!((reply.refusal, reply.detail), (Some(Refusal::BadSignature), None));
         let expected = 2;
-        site.until(async || {
-            calls.lock().iter().filter(|call| call.starts_with("publish decisions")).count() == expected
-        })
-        .await;
+        site.until(async || calls.lock().iter().filter(|call| call.place == "decisions").count() == expected).await;
         seen.push(
             calls
                 .lock()
                 .iter()
-                .filter(|call| !call.contains("revocations") && !call.contains("auth.commands"))
+                .filter(|call| !["revocations", "auth.commands"].contains(&call.place.as_str()))
                 .cloned()
                 .collect::<Vec<_>>(),
         );
     }
     assert_eq!(seen[0], seen[1]);
     assert!(seen[0].len() > 8, "{:?}", seen[0]);
-}
-
-/// A port that notes what is asked of it.
-struct Watched<P: ?Sized> {
-    inner: Arc<P>,
-    calls: Calls,
-}
-
-impl<P: ?Sized> Watched<P> {
-    fn note(&self, call: &str, on: &str, bytes: usize) {
-        self.calls.lock().push(format!("{call} {on} {bytes}"));
-    }
-}
-
-#[async_trait]
-impl EventLog for Watched<dyn EventLog> {
-    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), LogError> {
-        self.inner.ensure_topic(spec).await
-    }
-    async fn partitions(&self, topic: &TopicName) -> Result<u32, LogError> {
-        self.inner.partitions(topic).await
-    }
-    async fn publish(&self, record: NewRecord) -> Result<Appended, LogError> {
-        let (topic, bytes) = (record.topic.to_string(), record.value.as_ref().map_or(0, Bytes::len));
-        let appended = self.inner.publish(record).await;
-        self.note("publish", &topic, bytes);
-        appended
-    }
-    async fn subscribe(
-        &self,
-        topic: &TopicName,
-        group: &GroupId,
-        member: &MemberId,
-        start: StartAt,
-    ) -> Result<GroupSubscription, LogError> {
-        self.inner.subscribe(topic, group, member, start).await
-    }
-    async fn tail(&self, topic: &TopicName, start: TailStart) -> Result<TailSubscription, LogError> {
-        self.inner.tail(topic, start).await
-    }
-    async fn end_offsets(&self, topic: &TopicName) -> Result<Vec<Offset>, LogError> {
-        self.inner.end_offsets(topic).await
-    }
-    async fn committed(&self, topic: &TopicName, group: &GroupId) -> Result<Vec<Option<Offset>>, LogError> {
-        self.inner.committed(topic, group).await
-    }
-}
-
-#[async_trait]
-impl Store for Watched<dyn Store> {
-    async fn ensure_tables(&self, tables: &[TableSpec]) -> Result<(), StoreError> {
-        self.inner.ensure_tables(tables).await
-    }
-    async fn get(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.note("get", table.name, key.partition.len());
-        self.inner.get(table, key).await
-    }
-    async fn range(
-        &self,
-        table: TableSpec,
-        partition: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.note("range", table.name, limit);
-        self.inner.range(table, partition, after, limit).await
-    }
-    async fn scan(&self, table: TableSpec, from: Option<&ScanToken>, limit: usize) -> Result<Page, StoreError> {
-        self.inner.scan(table, from, limit).await
-    }
-    async fn insert_new(
-        &self,
-        table: TableSpec,
-        key: &RowKey,
-        value: Bytes,
-        expires_at: Option<Timestamp>,
-    ) -> Result<Cas, StoreError> {
-        self.note("insert", table.name, value.len());
-        self.inner.insert_new(table, key, value, expires_at).await
-    }
-    async fn replace(
-        &self,
-        table: TableSpec,
-        key: &RowKey,
-        expected: Version,
-        value: Bytes,
-        expires_at: Option<Timestamp>,
-    ) -> Result<Cas, StoreError> {
-        self.note("replace", table.name, value.len());
-        self.inner.replace(table, key, expected, value, expires_at).await
-    }
-    async fn remove(&self, table: TableSpec, key: &RowKey, expected: Version) -> Result<Cas, StoreError> {
-        self.inner.remove(table, key, expected).await
-    }
-    async fn put(&self, table: TableSpec, key: &RowKey, value: Bytes, write: PlainWrite) -> Result<(), StoreError> {
-        self.note("put", table.name, value.len());
-        self.inner.put(table, key, value, write).await
-    }
-    async fn delete(&self, table: TableSpec, key: &RowKey, at: Timestamp) -> Result<(), StoreError> {
-        self.inner.delete(table, key, at).await
-    }
 }

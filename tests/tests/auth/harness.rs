@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use p256::ecdsa::SigningKey as PhoneKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use ridgeline_domain::{
     AuthOperation, DeviceId, KeyAlgorithm, Policy, RequestId, Sensitive, SessionId, TrustPolicy, UserId,
 };
@@ -56,22 +56,24 @@ pub(crate) struct Site {
 impl Site {
     /// One worker, its clock that of the log.
     pub(crate) async fn start() -> Self {
-        let mut site = Self::open(TestClock::running(), None, None).await;
+        let mut site = Self::open(TestClock::running(), None, |ports| ports).await;
         site.work(&["a"]);
         site
     }
 
     /// Log and store without a worker. `wrap` may look at what goes through them; `clock` is what workers believe.
-    pub(crate) async fn open(log_clock: TestClock, clock: Option<TestClock>, wrap: Option<fn(Ports) -> Ports>) -> Self {
+    pub(crate) async fn open(
+        log_clock: TestClock,
+        clock: Option<TestClock>,
+        wrap: impl FnOnce(Ports) -> Ports,
+    ) -> Self {
         let memory = Memory::with(log_clock, |_| {});
-        let (mut log, mut store) = (memory.log(), memory.store());
+        let (log, store) = (memory.log(), memory.store());
         for topic in Topic::ALL {
             log.ensure_topic(&topic.spec("", Topology::Embedded)).await.unwrap();
         }
         store.ensure_tables(tables::ALL).await.unwrap();
-        if let Some(wrap) = wrap {
-            (log, store) = wrap((log, store));
-        }
+        let (log, store) = wrap((log, store));
         let mut ring = KeyRing::create(&SystemEntropy).unwrap();
         ring.ensure_command_keys(&SystemEntropy).unwrap();
         let vault = Vault::new(ring.clone());
@@ -369,6 +371,3 @@ pub(crate) fn user_id(name: &str) -> UserId {
 pub(crate) fn device_body(web: &str, device: DeviceId) -> AuthBody {
     AuthBody { credential: Some(web.to_owned()), device_id: Some(device), ..body() }
 }
-
-/// Collects what a wrapped port saw.
-pub(crate) type Calls = Arc<Mutex<Vec<String>>>;

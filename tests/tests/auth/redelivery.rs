@@ -4,19 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use ridgeline_domain::{AuthOperation, DurationMs, Refusal, Severity, Timestamp};
-use ridgeline_ports::{
-    Cas, Control, Entropy as _, GroupId, MemberId, Offset, Page, Partition, PlainWrite, Row, RowKey, ScanToken,
-    StartAt, Store, StoreError, TableSpec, Version,
-};
+use ridgeline_domain::{AuthOperation, DurationMs, Refusal, Severity};
+use ridgeline_ports::{Control, Entropy as _, GroupId, MemberId, Offset, Partition, StartAt};
 use ridgeline_runtime::SystemEntropy;
 use ridgeline_testkit::clock::TestClock;
+use ridgeline_testkit::told::{Hears, Told};
 use ridgeline_wire::Topic;
 use ridgeline_wire::auth::{AuthBody, Revocation};
 
-use crate::harness::{Phone, Ports, Site, body, device_body, family_in};
+use crate::harness::{Phone, Site, body, device_body, family_in};
 
 /// Moves the committed offsets of the auth workers to the beginning. No worker may run.
 async fn rewind(site: &Site) {
@@ -84,7 +80,7 @@ async fn d1_a_command_that_is_appended_twice_is_carried_out_once() {
 /// T-1 and V-2 with two workers that own different partitions: the same token and the same challenge under many requests at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn t1_v2_of_many_at_once_one_wins() {
-    let mut site = Site::open(TestClock::running(), None, None).await;
+    let mut site = Site::open(TestClock::running(), None, |ports| ports).await;
     site.work(&["a", "b"]);
     let site = Arc::new(site);
     let web = site.user("linh").await;
@@ -120,108 +116,49 @@ async fn t1_v2_of_many_at_once_one_wins() {
     assert_eq!(phone.refresh(&site, &given.remove(0).refresh_token.unwrap()).await.refusal, Some(Refusal::Revoked));
 }
 
-/// How many writes still succeed before one is carried out and its acknowledgement lost; below zero: no more are lost.
-static LEFT: AtomicI64 = AtomicI64::new(-1);
-
-/// A store that loses the acknowledgement of one write.
-struct Lossy(Arc<dyn Store>);
-
-impl Lossy {
-    fn pass<T>(done: Result<T, StoreError>) -> Result<T, StoreError> {
-        let lost = LEFT.fetch_sub(1, Ordering::SeqCst) == 0;
-        if lost { Err(StoreError::Unavailable("the acknowledgement was lost".to_owned())) } else { done }
-    }
-}
-
-#[async_trait]
-impl Store for Lossy {
-    async fn ensure_tables(&self, tables: &[TableSpec]) -> Result<(), StoreError> {
-        self.0.ensure_tables(tables).await
-    }
-    async fn get(&self, table: TableSpec, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.0.get(table, key).await
-    }
-    async fn range(
-        &self,
-        table: TableSpec,
-        partition: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.0.range(table, partition, after, limit).await
-    }
-    async fn scan(&self, table: TableSpec, from: Option<&ScanToken>, limit: usize) -> Result<Page, StoreError> {
-        self.0.scan(table, from, limit).await
-    }
-    async fn insert_new(
-        &self,
-        table: TableSpec,
-        key: &RowKey,
-        value: Bytes,
-        expires_at: Option<Timestamp>,
-    ) -> Result<Cas, StoreError> {
-        Self::pass(self.0.insert_new(table, key, value, expires_at).await)
-    }
-    async fn replace(
-        &self,
-        table: TableSpec,
-        key: &RowKey,
-        expected: Version,
-        value: Bytes,
-        expires_at: Option<Timestamp>,
-    ) -> Result<Cas, StoreError> {
-        Self::pass(self.0.replace(table, key, expected, value, expires_at).await)
-    }
-    async fn remove(&self, table: TableSpec, key: &RowKey, expected: Version) -> Result<Cas, StoreError> {
-        Self::pass(self.0.remove(table, key, expected).await)
-    }
-    async fn put(&self, table: TableSpec, key: &RowKey, value: Bytes, write: PlainWrite) -> Result<(), StoreError> {
-        Self::pass(self.0.put(table, key, value, write).await)
-    }
-    async fn delete(&self, table: TableSpec, key: &RowKey, at: Timestamp) -> Result<(), StoreError> {
-        Self::pass(self.0.delete(table, key, at).await)
-    }
-}
-
 /// Every write of a command in turn is carried out and not acknowledged, so that the command starts over behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn d1_t1_a_command_that_starts_over_behind_any_of_its_writes_ends_as_if_it_had_not() {
     const WRITES: i64 = 7;
-    let wrap = |(log, store): Ports| (log, Arc::new(Lossy(store)) as Arc<dyn Store>);
-    let mut site = Site::open(TestClock::running(), None, Some(wrap)).await;
+    // How many writes are still acknowledged before one is not; below zero: all are.
+    let left = Arc::new(AtomicI64::new(-1));
+    let counted = left.clone();
+    let hears: Hears = Arc::new(move |call| !call.writes_a_row() || counted.fetch_sub(1, Ordering::SeqCst) != 0);
+    let mut site =
+        Site::open(TestClock::running(), None, |(log, store)| (log, Arc::new(Told { inner: store, hears }))).await;
     site.work(&["a"]);
     let web = site.user("linh").await;
     let mut ended = Vec::new();
     for lost in 0..WRITES {
         let phone = Phone::new(&format!("pixel-{lost}"));
         let challenge = phone.register_challenge(&site, &web).await.challenge.unwrap();
-        LEFT.store(lost, Ordering::SeqCst);
+        left.store(lost, Ordering::SeqCst);
         let device = phone.verify_registration(&site, &challenge).await.device.unwrap();
-        LEFT.store(-1, Ordering::SeqCst);
+        left.store(-1, Ordering::SeqCst);
 
         let challenge = phone.login_challenge(&site).await;
-        LEFT.store(lost, Ordering::SeqCst);
+        left.store(lost, Ordering::SeqCst);
         let tokens = phone.verify_login(&site, &challenge).await.tokens.unwrap();
         assert_eq!(tokens.device_id, Some(device.device_id));
         let first = tokens.refresh_token.unwrap();
-        LEFT.store(lost, Ordering::SeqCst);
+        left.store(lost, Ordering::SeqCst);
         let second = phone.refresh(&site, &first).await.tokens.unwrap().refresh_token.unwrap();
-        LEFT.store(lost, Ordering::SeqCst);
+        left.store(lost, Ordering::SeqCst);
         assert_eq!(
             phone.refresh(&site, &first).await.refusal,
             Some(Refusal::RefreshTokenReused),
             "behind write {lost}"
         );
-        LEFT.store(-1, Ordering::SeqCst);
+        left.store(-1, Ordering::SeqCst);
         assert_eq!(phone.refresh(&site, &second).await.refusal, Some(Refusal::Revoked));
         ended.push(family_in(&first));
 
         let other = phone.login(&site).await;
-        LEFT.store(lost, Ordering::SeqCst);
+        left.store(lost, Ordering::SeqCst);
         let asked = device_body(&web, device.device_id);
         let removed =
             site.ask(AuthOperation::RemoveDevice, Some(device.device_id.to_string()), asked).await.removed.unwrap();
-        LEFT.store(-1, Ordering::SeqCst);
+        left.store(-1, Ordering::SeqCst);
         assert_eq!(removed.revoked_tokens, 1, "behind write {lost}");
         assert_eq!(phone.refresh(&site, &other.refresh_token.unwrap()).await.refusal, Some(Refusal::Revoked));
     }
