@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Url};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, RequestBuilder, Url};
 use ridgeline_domain::Sensitive;
 
 use crate::EgressError;
@@ -80,8 +80,10 @@ pub enum Method {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// The whole body, within the limit.
+    /// The body: whole and within the limit from [`Configured`], cut off at it from [`Untrusted`](crate::Untrusted).
     pub body: Vec<u8>,
+    /// `Retry-After` as it was sent, if it is text: seconds or a date (RFC 9110, 10.2.3).
+    pub retry_after: Option<String>,
 }
 
 /// A client of one address. Clones share its connections.
@@ -135,7 +137,13 @@ impl Configured {
         &self.base
     }
 
-    /// One exchange, without repetition. `path` begins with a slash and is made of our own words and checked names;
+    /// Whether nobody on the way reads what is sent: TLS, or the other side is this machine.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        Url::parse(&self.base).is_ok_and(|url| url.scheme() == "https" || is_loopback(&url))
+    }
+
+    /// One exchange, without repetition. `path` is empty or begins with a slash, and is made of our own words and checked names;
     /// `body` is a media type and bytes.
     ///
     /// # Errors
@@ -146,6 +154,25 @@ impl Configured {
         path: &str,
         body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Answer, EgressError> {
+        self.answer(self.request(method, path, body)).await
+    }
+
+    /// As [`Self::exchange`], with a token (RFC 6750) instead of a login.
+    ///
+    /// # Errors
+    /// `BadLogin` for a token that no header carries, and those of `exchange`.
+    pub async fn exchange_with_token(
+        &self,
+        token: &Sensitive<String>,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<Answer, EgressError> {
+        let text = Sensitive::new(format!("Bearer {}", token.expose()));
+        self.answer(self.request(method, path, body).header(AUTHORIZATION, secret(&text)?)).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<(&'static str, Vec<u8>)>) -> RequestBuilder {
         let url = format!("{}{path}", self.base);
         let mut request = match method {
             Method::Get => self.http.get(url),
@@ -156,12 +183,17 @@ impl Configured {
         if let Some((kind, bytes)) = body {
             request = request.header(CONTENT_TYPE, kind).body(bytes);
         }
+        request
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Answer, EgressError> {
         let unreachable = |source: reqwest::Error| EgressError::Unreachable {
             address: self.base.clone(),
             source: source.without_url(),
         };
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
+        let retry_after = retry_after(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > self.answer_bytes_max {
@@ -169,8 +201,13 @@ impl Configured {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, retry_after })
     }
+}
+
+/// `Retry-After`, if it is text.
+pub(crate) fn retry_after(response: &reqwest::Response) -> Option<String> {
+    response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 fn address(text: &str) -> Result<Url, EgressError> {
@@ -193,13 +230,17 @@ fn authorization(login: &Login) -> Result<HeaderValue, EgressError> {
         return Err(EgressError::BadLogin);
     }
     let text = Sensitive::new(format!("Basic {}", STANDARD.encode(pair.expose())));
+    secret(&text)
+}
+
+fn secret(text: &Sensitive<String>) -> Result<HeaderValue, EgressError> {
     let mut value = HeaderValue::from_str(text.expose()).map_err(|_| EgressError::BadLogin)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 /// Each certificate of a file, which may hold several.
-fn certificates(pem: &str) -> Result<Vec<Certificate>, EgressError> {
+pub(crate) fn certificates(pem: &str) -> Result<Vec<Certificate>, EgressError> {
     let parts: Vec<&str> = pem.split_inclusive(PEM_END).filter(|part| part.ends_with(PEM_END)).collect();
     if parts.is_empty() {
         return Err(EgressError::BadCertificate(None));
@@ -239,11 +280,43 @@ mod tests {
         let client = Configured::new(options).unwrap();
         assert!(client.address().ends_with("/base"));
         let answer = client.exchange(Method::Put, "/x", Some(("application/json", b"{}".to_vec()))).await.unwrap();
-        assert_eq!(answer, Answer { status: 409, body: b"no".to_vec() });
+        assert_eq!(answer, Answer { status: 409, body: b"no".to_vec(), retry_after: None });
         let seen = seen.join().unwrap();
         assert!(seen.starts_with("PUT /base/x HTTP/1.1\r\n"), "{seen}");
         assert!(seen.contains("authorization: Basic bWU6cMOkc3M=\r\n"), "{seen}");
         assert!(seen.contains("content-type: application/json\r\n"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn a_token_replaces_the_login_and_the_time_to_wait_comes_back() {
+        let (url, seen) = server("HTTP/1.1 429 Too Many Requests\r\nretry-after: 17\r\ncontent-length: 0\r\n\r\n");
+        let mut options = ConfiguredOptions::new(url);
+        options.login = Some(Login { username: "me".to_owned(), password: Sensitive::new("secret".to_owned()) });
+        let client = Configured::new(options).unwrap();
+        let token = Sensitive::new("abc.def".to_owned());
+        let answer = client.exchange_with_token(&token, Method::Post, "", None).await.unwrap();
+        assert_eq!((answer.status, answer.retry_after.as_deref()), (429, Some("17")));
+        let seen = seen.join().unwrap();
+        assert!(seen.starts_with("POST /base HTTP/1.1\r\n"), "{seen}");
+        assert!(seen.contains("authorization: Bearer abc.def\r\n") && !seen.contains("Basic"), "{seen}");
+
+        let bad = Sensitive::new("abc\nsecret".to_owned());
+        let error = client.exchange_with_token(&bad, Method::Post, "", None).await.unwrap_err();
+        assert!(matches!(error, EgressError::BadLogin) && !format!("{error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn plain_http_is_private_on_this_machine_only() {
+        for (url, private) in [
+            ("https://h.example", true),
+            ("http://127.0.0.1:8/x", true),
+            ("http://[::1]:8", true),
+            ("http://localhost", true),
+            ("http://h.example", false),
+            ("http://127.0.0.1.example", false),
+        ] {
+            assert_eq!(Configured::new(ConfiguredOptions::new(url)).unwrap().is_private(), private, "{url}");
+        }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What the shells need from the outside world, as traits: the event log, the store, clock and randomness.
+//! What the shells need from the outside world, as traits: the event log, the store, notifications, clock and randomness.
 //!
 //! Adapters (`embedded`, later `kafka` and `cql`) implement these and pass the same conformance suite of `testkit`.
 //! Nothing here knows topics, schemas or tables by name.
@@ -6,6 +6,7 @@
 mod clock;
 mod log;
 mod murmur2;
+mod push;
 mod store;
 mod trace;
 
@@ -16,6 +17,7 @@ pub use log::{
     TailSubscription, TopicName, TopicSpec,
 };
 pub use murmur2::{murmur2, partition_of};
+pub use push::{Push, PushError, PushReceipt, PushSender};
 pub use store::{Cas, Page, PlainWrite, Row, RowKey, ScanToken, Store, StoreError, TableKind, TableSpec, Version};
 pub use trace::TraceContext;
 

@@ -59,6 +59,9 @@ impl RegistryError {
                 EgressError::BadAddress
                 | EgressError::BadLogin
                 | EgressError::BadCertificate(_)
+                | EgressError::BadCallback(_)
+                | EgressError::ForbiddenAddress { .. }
+                | EgressError::BadHeader(_)
                 | EgressError::Setup(_),
             )
             | Self::NotRegistered { .. }
