@@ -76,6 +76,18 @@ codes! {
     TooManyDevices = "RL-1404", 422, "Too many devices";
     /// Too many attempts by this user or from this address.
     RateLimited = "RL-1405", 429, "Too many requests";
+    /// The caller may see the action, but not do this.
+    NotAnApprover = "RL-1406", 403, "This caller may not do this to the action";
+    /// The action is decided, over or redeemed already.
+    ActionFinal = "RL-1407", 409, "The action is final";
+    /// The user has as many actions waiting as allowed.
+    TooManyPending = "RL-1408", 429, "Too many actions wait for approval";
+    /// Too few people could approve the action.
+    ApproversMissing = "RL-1409", 422, "Too few approvers";
+    /// The approval policy has no rule for the action.
+    ActionNotCovered = "RL-1410", 422, "No rule covers the action";
+    /// The code that the initiating client shows was typed wrongly.
+    DisplayCodeWrong = "RL-1411", 422, "The display code is wrong";
     /// The record is no Avro record of the topic.
     RecordUndecodable = "RL-3001", 422, "The record cannot be decoded";
     /// The schema id in front of the record is unknown.

@@ -80,6 +80,22 @@ words! {
         SetPushToken = "set_push_token",
         /// A user of the service's own signs in with a password.
         WebLogin = "web_login",
+        /// A user starts an action that must be approved.
+        InitiateAction = "initiate_action",
+        /// A device signs the challenge of an action.
+        ApproveAction = "approve_action",
+        /// Somebody who may says no to an action.
+        RejectAction = "reject_action",
+        /// The initiating client uses the token of an approved action up.
+        RedeemAction = "redeem_action",
+        /// A device has been shown an action.
+        ReceiveAction = "receive_action",
+        /// The time of something is over.
+        Expire = "expire",
+        /// An operator ends tokens before their time.
+        Revoke = "revoke",
+        /// An operator wants the proof of an action.
+        ExportEvidence = "export_evidence",
     }
 }
 
@@ -126,6 +142,20 @@ words! {
         ForeignDevice = "foreign_device",
         /// The command's fields break a rule.
         Invalid = "invalid",
+        /// No such action, or not the caller's.
+        UnknownAction = "unknown_action",
+        /// The caller may see the action, but not do this.
+        NotAllowed = "not_allowed",
+        /// The action is approved, rejected, expired or redeemed already.
+        ActionFinal = "action_final",
+        /// The user has as many actions waiting as allowed.
+        TooManyPending = "too_many_pending",
+        /// Nobody, or not enough, could approve the action.
+        ApproversMissing = "approvers_missing",
+        /// No rule of the policy covers the action.
+        ActionNotCovered = "action_not_covered",
+        /// The code that the initiating client shows was typed wrongly.
+        WrongDisplayCode = "wrong_display_code",
     }
 }
 
@@ -149,8 +179,14 @@ impl Refusal {
             Self::KeyRefused => ErrorCode::DeviceKeyRefused,
             Self::KeyInUse => ErrorCode::DeviceKeyInUse,
             Self::TooManyDevices => ErrorCode::TooManyDevices,
-            Self::UnknownDevice => ErrorCode::NotFound,
+            Self::UnknownDevice | Self::UnknownAction => ErrorCode::NotFound,
             Self::Invalid => ErrorCode::MalformedRequest,
+            Self::NotAllowed => ErrorCode::NotAnApprover,
+            Self::ActionFinal => ErrorCode::ActionFinal,
+            Self::TooManyPending => ErrorCode::TooManyPending,
+            Self::ApproversMissing => ErrorCode::ApproversMissing,
+            Self::ActionNotCovered => ErrorCode::ActionNotCovered,
+            Self::WrongDisplayCode => ErrorCode::DisplayCodeWrong,
         }
     }
 
@@ -159,9 +195,13 @@ impl Refusal {
     pub const fn severity(self) -> Severity {
         match self {
             Self::RefreshTokenReused | Self::ForeignDevice => Severity::Critical,
-            Self::BadCredential | Self::BadSignature | Self::BadProof | Self::ProofUsed | Self::ChallengeUsed => {
-                Severity::Warning
-            }
+            Self::BadCredential
+            | Self::BadSignature
+            | Self::BadProof
+            | Self::ProofUsed
+            | Self::ChallengeUsed
+            | Self::NotAllowed
+            | Self::WrongDisplayCode => Severity::Warning,
             _ => Severity::Info,
         }
     }

@@ -3,6 +3,7 @@
 //! Pure: no clock, no randomness, no I/O, and nothing here can be serialised by accident. Boundary crates
 //! (`wire`, `gateway`, `client`) own the representations.
 
+mod action;
 mod code;
 mod confidence;
 mod decision;
@@ -14,6 +15,7 @@ mod scan;
 mod sensitive;
 mod time;
 
+pub use action::{ActionStatus, Amount, AmountError, DeliveryStatus};
 pub use code::ErrorCode;
 pub use confidence::{Comparisons, Confidence, ConfidenceBasis, Fmr};
 pub use decision::{Candidate, Coverage, DecidedOperation, Liveness, Outcome, Reason, Verdict};
