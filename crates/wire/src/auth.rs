@@ -1,11 +1,12 @@
 //! Device authentication: commands to the auth workers, revocations, and what a caller is answered. No `Debug` on what holds secrets.
 
 use ridgeline_domain::{
-    AgentId, AuthOperation, DeviceFingerprint, DeviceId, DeviceName, DeviceType, KeyAlgorithm, Language, Refusal,
-    RequestId, SessionId, Timestamp, TrustLevel,
+    ActionId, AgentId, AuthOperation, DeviceFingerprint, DeviceId, DeviceName, DeviceType, KeyAlgorithm, Language,
+    Refusal, RequestId, SessionId, Timestamp, TrustLevel,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::action::{ActionReply, ActionStart, ActionVote, DueItem, RevocationOrder};
 use crate::message::SealedPart;
 use crate::text::{display, display_opt, millis, millis_opt};
 
@@ -51,6 +52,21 @@ pub struct AuthBody {
     pub push_token: Option<String>,
     /// Of `web_login`.
     pub password: Option<PasswordLogin>,
+    /// Of `initiate_action`.
+    pub action: Option<ActionStart>,
+    /// Of everything else about an action.
+    #[serde(with = "display_opt")]
+    pub action_id: Option<ActionId>,
+    /// Of `approve_action`.
+    pub vote: Option<ActionVote>,
+    /// Of `reject_action`.
+    pub reason: Option<String>,
+    /// Of `redeem_action`.
+    pub action_token: Option<String>,
+    /// Of `expire`.
+    pub due: Option<DueItem>,
+    /// Of `revoke`.
+    pub revocation: Option<RevocationOrder>,
 }
 
 /// A device that wants to be registered; only ever sealed or encrypted.
@@ -141,6 +157,12 @@ pub struct AuthReply {
     pub removed: Option<RemovedReply>,
     /// Of `set_push_token`.
     pub push: Option<PushReply>,
+    /// Of everything about an action.
+    pub action: Option<ActionReply>,
+    /// Of `revoke`: how many families were marked.
+    pub revoked: Option<i32>,
+    /// Of `export_evidence`: the signed statement.
+    pub evidence: Option<String>,
 }
 
 /// A challenge to sign.

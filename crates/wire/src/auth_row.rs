@@ -1,11 +1,12 @@
 //! Rows of device authentication. No `Debug` on what holds secrets.
 
 use ridgeline_domain::{
-    AuthOperation, DeviceId, DeviceName, DeviceType, FamilyId, KeyAlgorithm, Language, RequestId, SessionId, Severity,
-    Timestamp, TrustLevel, UserId,
+    ActionId, AuthOperation, DeviceId, DeviceName, DeviceType, FamilyId, KeyAlgorithm, Language, RequestId, SessionId,
+    Severity, Timestamp, TrustLevel, UserId,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::action::Notice;
 use crate::auth::Revocation;
 use crate::text::{display, display_list, display_opt, millis, millis_opt};
 
@@ -25,6 +26,10 @@ pub struct AuthAnswerRow {
     pub audit_key: String,
     /// To be published before the decision.
     pub revocations: Vec<Revocation>,
+    /// To be published before the decision.
+    pub notices: Vec<Notice>,
+    /// What the decision is about beside its request: an action.
+    pub about: Option<String>,
     /// Ciphertext: [`crate::auth::AuthReply`].
     #[serde(with = "apache_avro::serde::bytes")]
     pub reply: Vec<u8>,
@@ -331,6 +336,9 @@ pub struct AuditDetails {
     /// Of which token family.
     #[serde(with = "display_opt")]
     pub family_id: Option<FamilyId>,
+    /// About which action.
+    #[serde(with = "display_opt")]
+    pub action_id: Option<ActionId>,
     /// From where.
     pub address: String,
     /// With what.

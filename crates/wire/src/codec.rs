@@ -9,7 +9,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use ridgeline_domain::ErrorCode;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{auth, auth_row, message, row};
+use crate::{action, action_row, auth, auth_row, message, row};
 
 /// Largest single allocation while decoding; a record is at most 12 MiB.
 const DECODE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -79,6 +79,7 @@ encoded! {
     auth::AuthCommand = 6_001, "auth.commands";
     auth::Revocation = 7_001, "revocations";
     message::Audit = 8_001, "audit";
+    action::Notice = 9_001, "notifications";
     message::DeadLetter = 13_001, "dead-letters";
     row::ScanDetails = 101_001, "rows/scan_details";
     row::TemplateSet = 102_001, "rows/template_set";
@@ -108,6 +109,13 @@ encoded! {
     auth_row::SigningKeysRow = 126_001, "rows/signing_keys";
     auth_row::UsedProofRow = 127_001, "rows/used_proof";
     auth_row::AuditDetails = 128_001, "rows/audit_details";
+    action_row::ActionRow = 129_001, "rows/action";
+    action_row::UserActionsRow = 130_001, "rows/user_actions";
+    action_row::InboxRow = 131_001, "rows/action_inbox";
+    action_row::RoleUserRow = 132_001, "rows/role_user";
+    action_row::DueRow = 133_001, "rows/due";
+    action_row::SweepRow = 134_001, "rows/sweep";
+    action_row::DeliveryRow = 135_001, "rows/delivery";
 }
 
 static PARSED: LazyLock<HashMap<SchemaId, Schema>> = LazyLock::new(|| {

@@ -258,6 +258,7 @@ pub struct ApiKeyRow {
 pub mod table {
     use ridgeline_ports::{TableKind, TableSpec};
 
+    use crate::action_row::table as action;
     use crate::auth_row::table as auth;
 
     /// By confirmation id.
@@ -295,5 +296,12 @@ pub mod table {
         auth::REVOKED,
         auth::SIGNING_KEYS,
         auth::USED_PROOFS,
+        action::ACTIONS,
+        action::USER_ACTIONS,
+        action::ACTION_INBOX,
+        action::ROLE_USERS,
+        action::DUE_BY_MINUTE,
+        action::SWEEPS,
+        action::NOTIFICATIONS,
     ];
 }

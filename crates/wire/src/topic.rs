@@ -4,7 +4,7 @@ use ridgeline_domain::DurationMs;
 use ridgeline_ports::{Cleanup, TopicName, TopicSpec};
 
 use crate::codec::{Encoded, SchemaId};
-use crate::{auth, message};
+use crate::{action, auth, message};
 
 /// Largest message: a sealed record of 11 MiB and its envelope.
 const SCAN_BYTES_MAX: usize = 12 * 1024 * 1024;
@@ -15,6 +15,9 @@ const HOUR: DurationMs = DurationMs(3_600_000);
 
 /// Header of `gallery`: the version of the subject's row that a record states, in decimal. A tombstone has no other place for it.
 pub const GALLERY_VERSION: &str = "ce_galleryversion";
+
+/// Header of `decisions`: what a decision is about beside its request, for those who wait for news of that: the id of an action.
+pub const SUBJECT: &str = "ce_subject";
 
 /// The topics of this version. The number of a topic never changes: schema ids are made of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +38,8 @@ pub enum Topic {
     Revocations,
     /// What must be accounted for; public.
     Audit,
+    /// Who must be told of what.
+    Notifications,
     /// What could not be processed.
     DeadLetters,
 }
@@ -54,6 +59,8 @@ pub enum Role {
     Merger,
     /// Devices, tokens, confirmations.
     Auth,
+    /// Tells phones and callers.
+    Notify,
     /// Anyone outside with an ordinary client.
     Downstream,
     /// People with the operator tools.
@@ -197,8 +204,19 @@ const TABLE: &[TopicRow] = &[
         partitions_kafka: 16,
         cleanup: keep(DurationMs::from_days(90)),
         public: true,
-        writers: &[Role::Gateway, Role::Matcher, Role::Merger, Role::Auth],
+        writers: &[Role::Gateway, Role::Matcher, Role::Merger, Role::Auth, Role::Notify],
         readers: &[Role::Gateway, Role::Downstream],
+        ..ROW
+    },
+    TopicRow {
+        topic: Topic::Notifications,
+        name: "notifications",
+        key: "user id",
+        schema: action::Notice::ID,
+        partitions_kafka: 8,
+        cleanup: keep(DurationMs::from_days(1)),
+        writers: &[Role::Auth],
+        readers: &[Role::Notify],
         ..ROW
     },
     TopicRow {
@@ -209,7 +227,7 @@ const TABLE: &[TopicRow] = &[
         partitions_kafka: 8,
         cleanup: keep(DurationMs::from_days(30)),
         record_bytes_max: DEAD_LETTER_BYTES_MAX,
-        writers: &[Role::Matcher, Role::Merger, Role::Auth],
+        writers: &[Role::Matcher, Role::Merger, Role::Auth, Role::Notify],
         readers: &[Role::Operator],
         ..ROW
     },
@@ -226,6 +244,7 @@ impl Topic {
         Self::AuthCommands,
         Self::Revocations,
         Self::Audit,
+        Self::Notifications,
         Self::DeadLetters,
     ];
 
@@ -285,6 +304,7 @@ mod tests {
                 ("auth.commands", 32, 8),
                 ("revocations", 1, 1),
                 ("audit", 16, 8),
+                ("notifications", 8, 8),
                 ("dead-letters", 8, 8)
             ]
         );

@@ -24,7 +24,8 @@ macro_rules! files {
 }
 
 /// All migrations, in order. The first makes the tables that the others are noted in.
-pub const ALL: &[Migration] = files!["0000_bookkeeping.cql", "0001_tables.cql", "0002_device_authentication.cql"];
+pub const ALL: &[Migration] =
+    files!["0000_bookkeeping.cql", "0001_tables.cql", "0002_device_authentication.cql", "0003_actions.cql"];
 
 impl Migration {
     /// SHA-256 of the text, in hexadecimal.

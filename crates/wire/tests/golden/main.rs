@@ -2,17 +2,13 @@
 //!
 //! Committed examples live for ever (old consumers' bytes must stay readable). `RIDGELINE_BLESS=1` writes the missing ones.
 
+mod auth;
+
 use std::path::PathBuf;
 
 use ridgeline_domain::{
-    AuthOperation, DecidedOperation, DeviceId, DeviceType, ErrorCode, KeyAlgorithm, Language, Liveness, Modality,
-    Operation, Outcome, Position, Reason, Refusal, RequestId, SessionId, Timestamp, TrustLevel, UserId,
+    DecidedOperation, ErrorCode, Liveness, Modality, Operation, Outcome, Position, Reason, RequestId, Timestamp,
 };
-use ridgeline_wire::auth::{
-    AuthBody, AuthCommand, AuthReply, ChallengeAnswer, ChallengeReply, DeviceReply, LoginStart, PasswordLogin,
-    PushReply, Registration, RemovedReply, Revocation, TokensReply,
-};
-use ridgeline_wire::auth_row::{SessionRow, UserChange, UserDevice, UserDevicesRow};
 use ridgeline_wire::message::{
     Audit, Coverage, DeadLetter, Decision, Gallery, GalleryFilter, Opened, Partial, PartialCandidate, Partials, Probe,
     Scan, SealedPart,
@@ -254,112 +250,6 @@ fn audit_and_dead_letters() {
         original: Some(vec![5; 12]),
     };
     golden("bad-signature", &letter);
-}
-
-#[test]
-fn commands_and_revocations() {
-    let command = AuthCommand {
-        request_id: id(),
-        operation: AuthOperation::Login,
-        sender: "gateway:local".parse().unwrap(),
-        body: SealedPart { key_id: "auth-1".into(), sealed: vec![4; 90] },
-    };
-    golden("login", &command);
-    let revocation =
-        Revocation { kind: "family".into(), id: id().to_string(), at: T0, reason: "refresh_token_reused".into() };
-    golden("family", &revocation);
-    golden(
-        "heartbeat",
-        &Revocation { kind: "heartbeat".into(), id: String::new(), reason: String::new(), ..revocation },
-    );
-}
-
-/// Read back as written.
-fn same<T: Encoded + PartialEq>(value: &T) {
-    let bytes = encode(value).unwrap();
-    assert!(decode::<T>(&bytes).unwrap() == *value, "{}", T::NAME);
-    hostile::<T>(&bytes);
-}
-
-/// What lies sealed or encrypted inside other values, in its fullest form: read back as written.
-#[test]
-fn bodies_and_replies_of_device_authentication() {
-    let (session, device) = (SessionId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
-    let registration = Registration {
-        device_name: "Điện thoại".parse().unwrap(),
-        device_type: DeviceType::Mobile,
-        device_fingerprint: "a1b2".parse().unwrap(),
-        public_key: "pem".into(),
-        key_algorithm: KeyAlgorithm::Es256,
-        language: Some(Language::Vi),
-        proof_key: Some("{}".into()),
-    };
-    same(&registration);
-    same(&AuthBody {
-        credential: Some("a.b.c".into()),
-        proof: Some("d.e.f".into()),
-        address: "192.0.2.1".into(),
-        user_agent: Some("app/1".into()),
-        registration: Some(registration),
-        login: Some(LoginStart { device_fingerprint: "a1b2".parse().unwrap(), device_id: Some(device) }),
-        answer: Some(ChallengeAnswer { session_id: session, signature: "c2ln".into(), remember: true }),
-        refresh_token: Some("r".into()),
-        device_id: Some(device),
-        push_token: Some("p".into()),
-        password: Some(PasswordLogin { email: "a@b.example".into(), password: "secret".into() }),
-    });
-    same(&AuthBody::default());
-    same(&AuthReply {
-        refusal: Some(Refusal::BadSignature),
-        detail: Some("why".into()),
-        challenge: Some(ChallengeReply { session_id: session, challenge: "c".into(), expires_at: T0 }),
-        device: Some(DeviceReply {
-            device_id: device,
-            device_name: "x".parse().unwrap(),
-            trust_level: TrustLevel::High,
-            created_at: T0,
-        }),
-        tokens: Some(TokensReply {
-            access_token: "a".into(),
-            access_expires_at: T0,
-            refresh_token: Some("r".into()),
-            refresh_expires_at: Some(T0),
-            device_id: Some(device),
-            trust_level: Some(TrustLevel::Low),
-            session_id: Some(session),
-            bound: true,
-        }),
-        removed: Some(RemovedReply { device_id: device, revoked_tokens: 2 }),
-        push: Some(PushReply { device_id: device, updated_at: T0 }),
-    });
-}
-
-#[test]
-fn rows_of_device_authentication() {
-    let (session, device) = (SessionId::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
-    let user: UserId = "https://id.example|17".parse().unwrap();
-    same(&SessionRow {
-        session_id: session,
-        purpose: AuthOperation::Register,
-        challenge: vec![1],
-        client: vec![2],
-        user: Some(user.clone()),
-        roles: vec!["clerk".into()],
-        registration: Some(vec![3]),
-        candidates: vec![device],
-        fingerprint: vec![4],
-        created_at: T0,
-        expires_at: T0,
-        consumed_by: Some(id()),
-        verified_at: Some(T0),
-        trust_level: Some(TrustLevel::High),
-        device_id: Some(device),
-    });
-    same(&UserDevicesRow {
-        user,
-        devices: vec![UserDevice { device_id: device, fingerprint: vec![1] }],
-        changes: vec![UserChange { request_id: id(), removed: Some(device) }],
-    });
 }
 
 /// D-1, P-1: the public decision carries no score of a non-match and no bytes at all.
