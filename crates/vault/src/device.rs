@@ -9,6 +9,7 @@ mod error;
 mod form;
 mod jwk;
 mod rsa_policy;
+mod signer;
 mod verify;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 pub use challenge::{CHALLENGE_RANDOM_BYTES, Challenge};
 pub use error::DeviceKeyError;
 pub use jwk::DEVICE_JWK_BYTES_MAX;
+pub use signer::DeviceSigner;
 pub use verify::{DEVICE_SIGNATURE_BYTES_MAX, DEVICE_SIGNATURE_CHARS_MAX, DeviceSignature};
 
 /// Longest text of a public key. The PEM of a 4096-bit RSA key has 800 bytes.

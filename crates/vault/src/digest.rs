@@ -4,7 +4,8 @@
 //! with the salt as the key.
 
 use hkdf::HkdfExtract;
-use sha2::Sha256;
+use ridgeline_domain::RequestId;
+use sha2::{Digest as _, Sha256};
 
 use crate::Vault;
 
@@ -18,6 +19,21 @@ pub fn image_digest(vault: &Vault, pixels: &[u8]) -> [u8; 32] {
 #[must_use]
 pub fn request_digest<'a>(vault: &Vault, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     keyed(vault, b"ridgeline/request-digest/v1", parts.into_iter())
+}
+
+/// What shows that an operator's order to end tokens comes from somebody who holds the deployment's key ring. 64 hexadecimal digits.
+#[must_use]
+pub fn order_seal(vault: &Vault, request: RequestId, kind: &str, id: &str) -> String {
+    let request = request.to_string();
+    let parts = [request.as_bytes(), kind.as_bytes(), id.as_bytes()];
+    let seal = keyed(vault, b"ridgeline/operator-order/v1", parts.into_iter());
+    seal.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 in hexadecimal, of what is public.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// HMAC over label and parts, each as its length (u64, big endian) and its bytes.

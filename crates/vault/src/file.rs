@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::VaultError;
 
 /// Far above a ring of ten thousand keys; a larger file is no key file.
-pub(crate) const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
+pub const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
 
 const OWNER_ONLY: u32 = 0o600;
 const OTHERS: u32 = 0o077;
@@ -21,7 +21,7 @@ const OTHERS: u32 = 0o077;
 /// # Errors
 /// [`VaultError::Exposed`] if group or others have any permission, [`VaultError::TooLong`] beyond the limit,
 /// [`VaultError::File`] for everything the system says and for bytes that are not UTF-8.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, VaultError> {
+pub fn read(path: &Path) -> Result<Zeroizing<String>, VaultError> {
     let failed = |source| VaultError::File { action: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // The opened file is asked, not the path, so nothing can be swapped in between.
@@ -51,7 +51,10 @@ pub(crate) fn lock(path: &Path) -> Result<File, VaultError> {
 }
 
 /// Puts `text` in the place of whatever is at `path`: a reader sees the old file or the new one, also after a crash.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), VaultError> {
+///
+/// # Errors
+/// [`VaultError::File`].
+pub fn replace(path: &Path, text: &str) -> Result<(), VaultError> {
     write_beside(path, text)
         .and_then(|beside| std::fs::rename(&beside, path))
         .and_then(|()| sync_folder(path))
@@ -59,7 +62,10 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), VaultError> {
 }
 
 /// Like [`replace`], but fails with `AlreadyExists` if there is a file: a key must not be lost by a second start.
-pub(crate) fn create(path: &Path, text: &str) -> Result<(), VaultError> {
+///
+/// # Errors
+/// [`VaultError::File`].
+pub fn create(path: &Path, text: &str) -> Result<(), VaultError> {
     let link = |beside: PathBuf| {
         let linked = std::fs::hard_link(&beside, path);
         std::fs::remove_file(&beside)?;

@@ -10,14 +10,16 @@
 //! * [`ScanSignature`] is what an agent signs (ES256); [`AgentRegistry`] knows the agents and what each may ask for.
 //! * [`seal_template`] makes the opaque templates that callers keep.
 //! * [`DeviceKey`] verifies what a registered device signs (ES256, RS256, PS256): the text of a [`Challenge`].
+//!   [`DeviceSigner`] is the other side, for a device in software.
 //! * [`action_digest`] says what the challenge of an action approves, from its canonical JSON ([`canonical_json`]).
+//! * [`evidence`] proves to others that an action was approved.
 //! * [`ApiKey`] and [`ApiKeyDigest`]: credentials of callers and their stored form; [`password`]: those of the service's own
 //!   users.
 //!
 //! In everything signed or authenticated a text field is its length (u16, big endian) and its UTF-8 bytes, a time is
 //! milliseconds since the epoch (i64, big endian), and an absent text is empty.
 //!
-//! Randomness is an argument; the only I/O is reading and writing key files ([`keyring::load`], [`SigningKey::load`]).
+//! Randomness is an argument; the only I/O is reading and writing key files ([`mod@file`], [`keyring::load`], [`SigningKey::load`]).
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod agents;
@@ -31,7 +33,8 @@ mod digest;
 pub mod dpop;
 mod encode;
 mod error;
-mod file;
+pub mod evidence;
+pub mod file;
 mod jose;
 pub mod keyring;
 pub mod password;
@@ -51,9 +54,9 @@ pub use cipher::{Aad, CIPHERTEXT_BYTES_MAX, CIPHERTEXT_OVERHEAD_BYTES, Vault};
 pub use derive::derive_id;
 pub use device::{
     CHALLENGE_RANDOM_BYTES, Challenge, DEVICE_JWK_BYTES_MAX, DEVICE_KEY_BYTES_MAX, DEVICE_SIGNATURE_BYTES_MAX,
-    DEVICE_SIGNATURE_CHARS_MAX, DeviceKey, DeviceKeyError, DeviceSignature,
+    DEVICE_SIGNATURE_CHARS_MAX, DeviceKey, DeviceKeyError, DeviceSignature, DeviceSigner,
 };
-pub use digest::{image_digest, request_digest};
+pub use digest::{image_digest, order_seal, request_digest, sha256_hex};
 pub use error::VaultError;
 pub use keyring::{KeyRing, KeyState, KeyVersion};
 pub use purpose::Purpose;

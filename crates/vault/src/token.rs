@@ -13,6 +13,7 @@ mod verify;
 
 pub use claims::{Claims, TokenKind};
 pub use jwks::Jwks;
+pub(crate) use key::STATEMENT_BYTES_MAX;
 pub use key::{TokenKey, TokenPublicKey};
 pub use oidc::{OidcKeys, OidcVerifier};
 pub use verify::{CLOCK_SKEW, TokenVerifier};

@@ -77,6 +77,23 @@ impl Challenge {
         self.text().as_bytes().ct_eq(text.as_bytes()).into()
     }
 
+    /// Whether a signature under it approves nothing: the challenge of a registration or a login.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.action_digest().is_none()
+    }
+
+    /// Whether a signature under it approves the action of this digest, and no other.
+    #[must_use]
+    pub fn approves(&self, action_digest: &[u8; 32]) -> bool {
+        self.action_digest().is_some_and(|digest| digest == *action_digest)
+    }
+
+    fn action_digest(&self) -> Option<[u8; ACTION_DIGEST_BYTES]> {
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(self.text()).ok()?);
+        bytes.get(CHALLENGE_RANDOM_BYTES..)?.try_into().ok()
+    }
+
     fn of(bytes: &[u8]) -> Self {
         Self(Sensitive::new(URL_SAFE_NO_PAD.encode(bytes)))
     }
@@ -116,6 +133,16 @@ mod tests {
         let bytes = URL_SAFE_NO_PAD.decode(challenge.text()).unwrap();
         assert_eq!(bytes[..64], (0..64).collect::<Vec<u8>>());
         assert_eq!(bytes[64..], [0xa5; 32]);
+    }
+
+    #[test]
+    fn a_challenge_approves_its_own_action_only() {
+        let action = Challenge::for_action(&counting(), &[0xa5; 32]);
+        let mut other = [0xa5; 32];
+        other[31] ^= 1;
+        assert!(action.approves(&[0xa5; 32]) && !action.approves(&other) && !action.is_plain());
+        let plain = Challenge::generate(&counting());
+        assert!(plain.is_plain() && !plain.approves(&[0xa5; 32]) && !plain.approves(&[0; 32]));
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::{Aad, DeviceKey, Purpose, Vault, VaultError, random};
 
 /// Length of an uncompressed point.
 const POINT_BYTES: usize = 65;
+/// Longest statement: evidence of 16 approvals with keys of 4096 bits is a sixth of it.
+pub(crate) const STATEMENT_BYTES_MAX: usize = 256 * 1024;
 /// Where wrapped keys are stored.
 const TABLE: &str = "signing_keys";
 
@@ -79,16 +81,37 @@ impl TokenKey {
         if claims.aud != kind.aud() || !verify::is_life(&read) {
             return Err(unusable());
         }
-        let header = json!({ "alg": "ES256", "kid": self.public.kid(), "typ": kind.typ() });
-        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let mut token = format!("{}.{}", part(&header), part(&Value::Object(body)));
-        let signature: Signature = self.key.sign(token.as_bytes());
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature.to_bytes(), &mut token);
+        let token = self.jws(kind.typ(), &Value::Object(body));
         if token.len() > TOKEN_BYTES_MAX {
             return Err(VaultError::TooLong { what: "token", bytes_max: TOKEN_BYTES_MAX });
         }
         Ok(Sensitive::new(token))
+    }
+
+    /// A signed statement for others to keep: a compact JWS (RFC 7515) of `typ`, which must be none of a token's. Equal claims give
+    /// equal bytes.
+    ///
+    /// # Errors
+    /// [`VaultError::Malformed`] for a `typ` by which a statement would pass for a token; [`VaultError::TooLong`].
+    pub fn state(&self, typ: &str, claims: &Value) -> Result<String, VaultError> {
+        if TokenKind::ALL.iter().any(|kind| kind.typ().eq_ignore_ascii_case(typ)) {
+            return Err(VaultError::Malformed { what: "statement" });
+        }
+        let statement = self.jws(typ, claims);
+        if statement.len() > STATEMENT_BYTES_MAX {
+            return Err(VaultError::TooLong { what: "statement", bytes_max: STATEMENT_BYTES_MAX });
+        }
+        Ok(statement)
+    }
+
+    fn jws(&self, typ: &str, body: &Value) -> String {
+        let header = json!({ "alg": "ES256", "kid": self.public.kid(), "typ": typ });
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let mut text = format!("{}.{}", part(&header), part(body));
+        let signature: Signature = self.key.sign(text.as_bytes());
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.to_bytes(), &mut text);
+        text
     }
 }
 
@@ -123,6 +146,20 @@ impl TokenPublicKey {
         let word = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let key = DeviceKey::from_jwk_coordinates(&word(x), &word(y)).map_err(|_| malformed())?;
         Ok(Self { kid: key.jwk_thumbprint(), point: whole, key })
+    }
+
+    /// The keys of a JWK set; `None` if it is none. Keys that are not for ES256 are passed over.
+    pub(crate) fn of_jwks(text: &str) -> Option<Vec<Self>> {
+        let set: Value = serde_json::from_str(text).ok()?;
+        let keys = set.get("keys")?.as_array()?.iter().filter_map(|jwk| {
+            let word = |name: &str| jwk.get(name).and_then(Value::as_str);
+            let key = DeviceKey::from_jwk_coordinates(word("x")?, word("y")?).ok()?;
+            let decode = |name: &str| URL_SAFE_NO_PAD.decode(word(name)?).ok();
+            let point = [vec![4], decode("x")?, decode("y")?].concat();
+            let point = point.try_into().ok()?;
+            Some(Self { kid: key.jwk_thumbprint(), point, key })
+        });
+        Some(keys.collect())
     }
 
     /// Its id: the JWK thumbprint (RFC 7638).
