@@ -1,6 +1,6 @@
 //! What a verified token says of its bearer.
 
-use ridgeline_domain::{DeviceId, FamilyId, SessionId, Timestamp, TrustLevel, UserId};
+use ridgeline_domain::{ActionId, DeviceId, FamilyId, SessionId, Timestamp, TrustLevel, UserId};
 use ridgeline_vault::token::{Claims, TokenError};
 
 /// A user, by a web token.
@@ -60,6 +60,21 @@ pub struct RefreshCaller {
     pub expires_at: Timestamp,
 }
 
+/// The approval of one action. Whether it was redeemed before is another question.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ActionCaller {
+    /// Whose action.
+    pub user: UserId,
+    /// Which.
+    pub action: ActionId,
+    /// The device that approved it last.
+    pub device: DeviceId,
+    /// What makes the token unique.
+    pub nonce: String,
+    /// `iat`.
+    pub issued_at: Timestamp,
+}
+
 /// `sub` of our own tokens: the bare subject of a user of `issuer`, our own, else the whole `issuer|sub`.
 #[must_use]
 pub fn subject_of(user: &UserId, issuer: &str) -> String {
@@ -72,7 +87,7 @@ pub fn subject_of(user: &UserId, issuer: &str) -> String {
 }
 
 /// The user of a `sub` that [`subject_of`] made.
-fn user_of(subject: &str, issuer: &str) -> Result<UserId, TokenError> {
+pub(crate) fn user_of(subject: &str, issuer: &str) -> Result<UserId, TokenError> {
     let user = if subject.contains('|') { subject.parse() } else { UserId::new(issuer, subject) };
     user.map_err(|_| TokenError::Claims)
 }
@@ -104,6 +119,16 @@ pub(crate) fn device(claims: Claims, issuer: &str) -> Result<DeviceCaller, Token
         thumbprint: claims.cnf_jkt,
         issued_at: claims.iat,
         expires_at: claims.exp,
+    })
+}
+
+pub(crate) fn action(claims: Claims, issuer: &str) -> Result<ActionCaller, TokenError> {
+    Ok(ActionCaller {
+        user: user_of(&claims.sub, issuer)?,
+        action: claims.confirmation_id.ok_or(TokenError::Claims)?,
+        device: claims.device_id.ok_or(TokenError::Claims)?,
+        nonce: claims.nonce.ok_or(TokenError::Claims)?,
+        issued_at: claims.iat,
     })
 }
 

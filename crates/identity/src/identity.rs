@@ -7,7 +7,7 @@ use ridgeline_ports::Store;
 use ridgeline_vault::token::{TokenError, TokenKind};
 
 use crate::IdentityError;
-use crate::caller::{self, DeviceCaller, RefreshCaller, UserCaller};
+use crate::caller::{self, ActionCaller, DeviceCaller, RefreshCaller, UserCaller};
 use crate::own::OwnKeys;
 use crate::provider::Provider;
 
@@ -111,6 +111,28 @@ impl Identity {
         let own = &self.shared.own;
         let claims = own.verify(TokenKind::Refresh, token, now).await?;
         caller::refresh(claims, own.issuer()).map_err(IdentityError::Refused)
+    }
+
+    /// Which action this token approves.
+    ///
+    /// # Errors
+    /// `Refused`, `Unavailable`.
+    pub async fn action(&self, token: &str, now: Timestamp) -> Result<ActionCaller, IdentityError> {
+        let own = &self.shared.own;
+        let claims = own.verify(TokenKind::Action, token, now).await?;
+        caller::action(claims, own.issuer()).map_err(IdentityError::Refused)
+    }
+
+    /// How our tokens, and those who read them, name a user.
+    #[must_use]
+    pub fn subject(&self, user: &UserId) -> String {
+        caller::subject_of(user, self.shared.own.issuer())
+    }
+
+    /// The user that [`subject`](Self::subject) names so; `None` for what cannot be one.
+    #[must_use]
+    pub fn user_of(&self, subject: &str) -> Option<UserId> {
+        caller::user_of(subject, self.shared.own.issuer()).ok()
     }
 
     /// Body of `/.well-known/jwks.json`: every key that signs, will sign or still verifies at `now`.

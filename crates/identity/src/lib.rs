@@ -17,7 +17,7 @@ mod own;
 mod provider;
 pub mod revocation;
 
-pub use caller::{DeviceCaller, RefreshCaller, UserCaller, subject_of};
+pub use caller::{ActionCaller, DeviceCaller, RefreshCaller, UserCaller, subject_of};
 pub use email::{EMAIL_RULE, normalised_email};
 pub use error::IdentityError;
 pub use identity::{Identity, IdentityConfig, OidcConfig};

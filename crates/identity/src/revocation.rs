@@ -71,8 +71,8 @@ pub fn record_key(kind: RevocationKind, id: &str) -> String {
 pub struct Subjects<'a> {
     /// The user.
     pub user: &'a UserId,
-    /// The device.
-    pub device: &'a DeviceId,
+    /// The device; a web token has none.
+    pub device: Option<&'a DeviceId>,
     /// The family, if the session has one.
     pub family: Option<&'a FamilyId>,
     /// `iat`.
@@ -83,12 +83,9 @@ impl Subjects<'_> {
     /// What would end the token.
     fn each(&self) -> impl Iterator<Item = (RevocationKind, String)> {
         let family = self.family.map(|family| (RevocationKind::Family, family.to_string()));
-        let others = [
-            (RevocationKind::User, self.user.to_string()),
-            (RevocationKind::Device, self.device.to_string()),
-            (RevocationKind::All, String::new()),
-        ];
-        others.into_iter().chain(family)
+        let device = self.device.map(|device| (RevocationKind::Device, device.to_string()));
+        let others = [(RevocationKind::User, self.user.to_string()), (RevocationKind::All, String::new())];
+        others.into_iter().chain(device).chain(family)
     }
 
     /// Whether a revocation of this kind up to `at` ends the token.
@@ -111,16 +108,14 @@ pub async fn revoked_in_store(store: &dyn Store, subjects: &Subjects<'_>) -> Res
         let row: RevokedRow = ridgeline_wire::decode(&row.value).map_err(unreadable)?;
         Ok::<bool, StoreError>(subjects.ended_by(kind, row.at))
     };
-    let family = async {
-        match subjects.family {
-            Some(family) => ends(RevocationKind::Family, family.to_string()).await,
-            None => Ok(false),
-        }
+    let some = async |kind: RevocationKind, id: Option<String>| match id {
+        Some(id) => ends(kind, id).await,
+        None => Ok(false),
     };
     let (user, device, family, all) = tokio::try_join!(
         ends(RevocationKind::User, subjects.user.to_string()),
-        ends(RevocationKind::Device, subjects.device.to_string()),
-        family,
+        some(RevocationKind::Device, subjects.device.map(ToString::to_string)),
+        some(RevocationKind::Family, subjects.family.map(ToString::to_string)),
         ends(RevocationKind::All, String::new()),
     )?;
     Ok(user || device || family || all)

@@ -71,7 +71,7 @@ impl Site {
     async fn ask(&self) -> (bool, usize) {
         let subjects = Subjects {
             user: &self.user,
-            device: &self.device,
+            device: Some(&self.device),
             family: Some(&self.family),
             issued_at: Timestamp::from_millis(999_000),
         };
@@ -157,7 +157,7 @@ async fn a_store_that_is_away_is_an_error_and_never_a_good_token() {
     let site = Site::new().await;
     let store = ridgeline_testkit::memory::Memory::open().store();
     let cache = RevocationCache::new(site.memory.log(), Topic::Revocations.name(""), store, site.memory.clock());
-    let subjects = Subjects { user: &site.user, device: &site.device, family: None, issued_at: site.now() };
+    let subjects = Subjects { user: &site.user, device: Some(&site.device), family: None, issued_at: site.now() };
     assert!(cache.is_revoked(&subjects).await.is_err(), "its tables were never made");
 }
 
@@ -167,7 +167,7 @@ async fn rows_end_tokens_by_kind_and_time_and_a_damaged_one_is_an_error() {
     let (store, day) = (site.memory.store(), DurationMs::from_days(1));
     let over = async |issued_at: Timestamp| {
         let family = Some(&site.family);
-        let subjects = Subjects { user: &site.user, device: &site.device, family, issued_at };
+        let subjects = Subjects { user: &site.user, device: Some(&site.device), family, issued_at };
         revoked_in_store(&*site.memory.store(), &subjects).await
     };
     site.store(RevocationKind::User, site.user.as_str()).await;

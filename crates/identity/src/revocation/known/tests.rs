@@ -34,7 +34,7 @@ fn family(number: u8) -> FamilyId {
 /// A token of one user and device, issued at 5 000.
 fn find(known: &Known, family: &FamilyId, now: i64) -> Finding {
     let (user, device) = (UserId::new("ridgeline", "u1").unwrap(), DeviceId::from_bytes([1; 16]));
-    known.look(&Subjects { user: &user, device: &device, family: Some(family), issued_at: at(5_000) }, at(now))
+    known.look(&Subjects { user: &user, device: Some(&device), family: Some(family), issued_at: at(5_000) }, at(now))
 }
 
 /// Read to the end with a heartbeat at 10 000.
