@@ -89,6 +89,8 @@ table! {
         "Time from the append of a request to its decision.";
     AUDIT_EVENTS = "ridgeline_audit_events_total", Counter, Count, ["role"],
         "Audit events published.";
+    NOTIFICATIONS = "ridgeline_notifications_total", Counter, Count, ["kind", "status"],
+        "Notifications that came to their end, by kind (push, callback) and status (sent, delivered, failed).";
     REVOCATION_LAG = "ridgeline_revocation_lag_seconds", Gauge, Seconds, [],
         "Age of the last record of revocations that a gateway has read; above 1 s it asks the store instead.";
     REVOCATION_LOOKUPS = "ridgeline_revocation_lookups_total", Counter, Count, ["source"],

@@ -127,17 +127,23 @@ pub(crate) struct Outgoing<'a> {
     id: String,
     trace: Option<TraceContext>,
     gallery_version: Option<i64>,
+    about: Option<&'a str>,
 }
 
 impl<'a> Outgoing<'a> {
     /// `id` is the `CloudEvents` id, derived so that a replay repeats it.
     pub(crate) const fn new(topic: Topic, key: &'a str, id: String) -> Self {
-        Self { topic, key, id, trace: None, gallery_version: None }
+        Self { topic, key, id, trace: None, gallery_version: None, about: None }
     }
 
     /// Part of what `trace` is about.
     pub(crate) fn traced(self, trace: &TraceContext) -> Self {
         Self { trace: Some(trace.child(&self.id)), ..self }
+    }
+
+    /// What the record is about, for those who wait for news of it (`CloudEvents` subject).
+    pub(crate) fn about(self, about: Option<&'a str>) -> Self {
+        Self { about, ..self }
     }
 
     /// The state of a subject's row at this version; a tombstone has no value to say it in.
@@ -156,6 +162,7 @@ impl<'a> Outgoing<'a> {
             own("ce_source", "/ridgeline".to_owned()),
             own("content-type", "avro/binary".to_owned()),
         ];
+        headers.extend(self.about.map(|about| own(ridgeline_wire::SUBJECT, about.to_owned())));
         headers.extend(self.trace.map(|trace| trace.header()));
         headers.extend(self.gallery_version.map(|version| own(GALLERY_VERSION, version.to_string())));
         headers

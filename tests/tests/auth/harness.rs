@@ -10,8 +10,10 @@ use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use parking_lot::RwLock;
 use ridgeline_domain::{
-    AuthOperation, DeviceId, KeyAlgorithm, Policy, RequestId, Sensitive, SessionId, TrustPolicy, UserId,
+    ActionId, AuthOperation, DeviceId, KeyAlgorithm, Policy, RequestId, Sensitive, SessionId, Timestamp, TrustPolicy,
+    UserId,
 };
+use ridgeline_flow::auth::ApprovalPolicy;
 use ridgeline_identity::{Identity, IdentityConfig};
 use ridgeline_ports::{Cas, Delivery, Entropy, EventLog, NewRecord, RowKey, Store, TailStart};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemEntropy};
@@ -19,7 +21,9 @@ use ridgeline_testkit::clock::TestClock;
 use ridgeline_testkit::memory::Memory;
 use ridgeline_vault::command::{CommandBinding, CommandOpener};
 use ridgeline_vault::dpop::DpopKey;
-use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SampleOpener, Vault, derive_id, password};
+use ridgeline_vault::{Aad, AgentRegistry, KeyRing, Purpose, SampleOpener, Vault, derive_id, order_seal, password};
+use ridgeline_wire::action::{ActionStart, ActionVote, RevocationOrder};
+use ridgeline_wire::action_row::{ActionRow, DeliveryRow, table as actions};
 use ridgeline_wire::auth::{
     AuthBody, AuthCommand, AuthReply, ChallengeAnswer, ChallengeReply, DeviceReply, LoginStart, PasswordLogin,
     Registration, TokensReply,
@@ -28,7 +32,7 @@ use ridgeline_wire::auth_row::{AuditDetails, AuthAnswerRow, UserRow, table};
 use ridgeline_wire::message::{Audit, DeadLetter, Decision, SealedPart};
 use ridgeline_wire::row::table as tables;
 use ridgeline_wire::{Topic, Topology, decode, encode};
-use ridgeline_workers::{AuthConfig, AuthParts, Platform, run_auth};
+use ridgeline_workers::{AuthConfig, AuthParts, NotifyParts, Platform, run_auth, run_notify};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) vault: Vault,
     ring: KeyRing,
     platform: Arc<Platform>,
+    /// Who must approve what; read when a worker starts.
+    pub(crate) approvals: ApprovalPolicy,
     stop: CancellationToken,
     workers: JoinSet<()>,
 }
@@ -94,7 +100,17 @@ impl Site {
             limits: Limits::default(),
         });
         let stop = CancellationToken::new();
-        Self { memory, log, store, vault, ring, platform, stop, workers: JoinSet::new() }
+        Self {
+            memory,
+            log,
+            store,
+            vault,
+            ring,
+            platform,
+            approvals: ApprovalPolicy::default(),
+            stop,
+            workers: JoinSet::new(),
+        }
     }
 
     /// Starts a worker for each member.
@@ -103,15 +119,37 @@ impl Site {
             let (platform, stop, member) = (self.platform.clone(), self.stop.clone(), (*member).to_owned());
             let parts = AuthParts {
                 opener: CommandOpener::new(&self.ring).unwrap(),
+                commands: self.ring.command_key().unwrap(),
+                sender: "auth:test".parse().unwrap(),
                 identity: self.identity(),
                 config: AuthConfig {
                     issuer: ISSUER.to_owned(),
                     public_url: URL.to_owned(),
                     trust: TrustPolicy::default(),
+                    approvals: self.approvals.clone(),
+                    private_callbacks: true,
                 },
             };
             self.workers.spawn(async move { run_auth(platform, parts, &member, stop).await.unwrap() });
         }
+    }
+
+    /// Says where notifications of a device go.
+    pub(crate) async fn push_token(&self, web: &str, device: DeviceId, token: &str) {
+        let asked = AuthBody { push_token: Some(token.to_owned()), ..device_body(web, device) };
+        self.ask(AuthOperation::SetPushToken, Some(device.to_string()), asked).await.push.unwrap();
+    }
+
+    /// Starts a notify worker.
+    pub(crate) fn tell(&mut self, parts: NotifyParts) {
+        let (platform, stop) = (self.platform.clone(), self.stop.clone());
+        self.workers.spawn(async move { run_notify(platform, parts, "n", stop).await.unwrap() });
+    }
+
+    /// The stored deliveries of an action, by device or `callback`.
+    pub(crate) async fn deliveries(&self, action: ActionId) -> Vec<(String, DeliveryRow)> {
+        let rows = self.memory.store().range(actions::NOTIFICATIONS, &action.to_string(), None, 100).await.unwrap();
+        rows.into_iter().map(|(key, row)| (key.clustering, decode(&row.value).unwrap())).collect()
     }
 
     /// Lets all workers finish; log and store stay.
@@ -179,15 +217,19 @@ impl Site {
 
     /// Adds a user of the service's own and signs in: a web token.
     pub(crate) async fn user(&self, name: &str) -> String {
+        self.user_with_role(name, "clerk").await
+    }
+
+    pub(crate) async fn user_with_role(&self, name: &str, role: &str) -> String {
         let email = format!("{name}@ridgeline.example");
         let row = UserRow {
             user_id: name.to_owned(),
             email: email.clone(),
             password: password::hash(&Sensitive::new(PASSWORD.to_owned()), &SystemEntropy).unwrap(),
-            roles: vec!["clerk".to_owned()],
+            roles: vec![role.to_owned()],
             department: None,
             disabled: false,
-            created_at: ridgeline_domain::Timestamp::from_millis(0),
+            created_at: Timestamp::from_millis(0),
         };
         let added =
             self.store.insert_new(table::USERS, &RowKey::single(&email), encode(&row).unwrap().into(), None).await;
@@ -195,9 +237,52 @@ impl Site {
         self.web_login(&email, PASSWORD).await.tokens.unwrap().access_token
     }
 
+    /// The log's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        use ridgeline_ports::Clock as _;
+        self.memory.clock().now()
+    }
+
+    /// A web token for a user who was given and then lost all roles.
+    pub(crate) async fn web_token_without_roles(&self, name: &str) -> String {
+        let email = format!("{name}@ridgeline.example");
+        let key = RowKey::single(&email);
+        let found = self.store.get(table::USERS, &key).await.unwrap().unwrap();
+        let row = UserRow { roles: vec![], ..decode(&found.value).unwrap() };
+        self.store.replace(table::USERS, &key, found.version, encode(&row).unwrap().into(), None).await.unwrap();
+        self.web_login(&email, PASSWORD).await.tokens.unwrap().access_token
+    }
+
     pub(crate) async fn web_login(&self, email: &str, password: &str) -> AuthReply {
         let password = PasswordLogin { email: email.to_owned(), password: password.to_owned() };
         self.ask(AuthOperation::WebLogin, None, AuthBody { password: Some(password), ..body() }).await
+    }
+
+    /// An order of an operator, sealed as a gateway seals it.
+    pub(crate) async fn revoke(&self, kind: &str, id: &str) -> AuthReply {
+        self.revoke_before(kind, id, None).await
+    }
+
+    pub(crate) async fn revoke_before(&self, kind: &str, id: &str, before: Option<Timestamp>) -> AuthReply {
+        let request = SystemEntropy.request_id();
+        let credential = Some(order_seal(&self.vault, request, kind, id));
+        let order = RevocationOrder { kind: kind.to_owned(), id: id.to_owned(), before };
+        let body = AuthBody { credential, revocation: Some(order), ..body() };
+        self.send(request, AuthOperation::Revoke, &format!("{kind}:{id}"), &body).await;
+        self.reply(request).await
+    }
+
+    /// The stored row of an action.
+    pub(crate) async fn action(&self, id: ActionId) -> ActionRow {
+        let key = RowKey::single(id.to_string());
+        let row = self.memory.store().get(actions::ACTIONS, &key).await.unwrap().unwrap();
+        decode(&row.value).unwrap()
+    }
+
+    /// What a column of it says.
+    pub(crate) fn column(&self, id: ActionId, purpose: Purpose, column: &str, ciphertext: &[u8]) -> String {
+        let aad = Aad::new(actions::ACTIONS.name, &id.to_string(), column);
+        String::from_utf8(self.vault.open(purpose, &aad, ciphertext).unwrap().expose().clone()).unwrap()
     }
 
     /// All records of a topic so far.
@@ -347,6 +432,43 @@ impl Phone {
         let family = family_in(token);
         site.ask(AuthOperation::Refresh, Some(family), body).await
     }
+}
+
+/// An action of S2's sample.
+pub(crate) fn payment() -> ActionStart {
+    ActionStart {
+        action_type: "payment_approval".parse().unwrap(),
+        payload: r#"{"amount":50000,"currency":"VND","recipient":"Nguyễn Văn A"}"#.to_owned(),
+        language: None,
+        display_code: false,
+        callback_url: None,
+        life_seconds: 300,
+    }
+}
+
+/// Starts an action with a web token.
+pub(crate) async fn initiate(site: &Site, web: &str, start: ActionStart) -> AuthReply {
+    let id = SystemEntropy.request_id();
+    let body = AuthBody { credential: Some(web.to_owned()), action: Some(start), ..body() };
+    site.send(id, AuthOperation::InitiateAction, &action_of(id).to_string(), &body).await;
+    site.reply(id).await
+}
+
+/// The id of the action that a request starts.
+pub(crate) fn action_of(id: RequestId) -> ActionId {
+    ActionId::from_bytes(derive_id("action", id))
+}
+
+/// A device's vote.
+pub(crate) fn vote(phone: &Phone, tokens: &TokensReply, action: ActionId, challenge: &str) -> AuthBody {
+    let vote =
+        ActionVote { device_id: tokens.device_id.unwrap(), signature: phone.sign(challenge), display_code: None };
+    about_action(&tokens.access_token, action, AuthBody { vote: Some(vote), ..body() })
+}
+
+/// A command about an action by this credential.
+pub(crate) fn about_action(credential: &str, action: ActionId, body: AuthBody) -> AuthBody {
+    AuthBody { credential: Some(credential.to_owned()), action_id: Some(action), ..body }
 }
 
 /// The claim `token_family` of a token, unverified.

@@ -14,9 +14,9 @@ use ridgeline_wire::auth::{AuthBody, Revocation};
 
 use crate::harness::{Phone, Site, body, device_body, family_in};
 
-/// Moves the committed offsets of the auth workers to the beginning. No worker may run.
-async fn rewind(site: &Site) {
-    let (topic, group) = (Topic::AuthCommands.name(""), GroupId("auth".to_owned()));
+/// Moves the committed offsets of a group to the beginning. No worker may run.
+pub(crate) async fn rewind(site: &Site, topic: Topic, group: &str) {
+    let (topic, group) = (topic.name(""), GroupId(group.to_owned()));
     let partitions = site.log.partitions(&topic).await.unwrap();
     let member = MemberId("operator".to_owned());
     let mut subscription = site.log.subscribe(&topic, &group, &member, StartAt::Committed).await.unwrap();
@@ -38,7 +38,7 @@ async fn d1_offsets_set_back_give_no_second_pair_of_tokens() {
     site.until(async || site.decisions().await.len() == 6).await;
     let before = site.decisions().await;
     site.rest().await;
-    rewind(&site).await;
+    rewind(&site, Topic::AuthCommands, "auth").await;
     // A day later, so that nothing hangs on the time of the second delivery.
     site.memory.clock().advance(DurationMs::from_secs(80_000));
     site.work(&["b"]);

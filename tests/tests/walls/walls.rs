@@ -32,7 +32,7 @@ const IMPURE: &[&str] = &["tokio", "mio", "getrandom", "axum", "fjall", "rdkafka
 /// What the worker loop must not link: it knows ports.
 const ADAPTERS: &[&str] = &["rdkafka", "scylla", "axum", "fjall", "reqwest"];
 
-/// What those must not link who tell the HTTP layer and the auth workers alike who calls.
+/// What must not be linked where the HTTP layer and the auth workers alike are told who calls, and where notifications are sent.
 const OTHERS_PLACES: &[&str] = &["rdkafka", "scylla", "axum", "fjall"];
 
 /// Never part of a product binary; they may use anything.
@@ -66,6 +66,11 @@ fn who_calls_is_told_without_log_store_and_http_layer() {
     assert_none("adapters where tokens are verified", &linked_from(&["ridgeline-identity"], OTHERS_PLACES));
 }
 
+#[test]
+fn notifications_are_sent_without_log_store_and_http_layer() {
+    assert_none("adapters where notifications are sent", &linked_from(&["ridgeline-push"], OTHERS_PLACES));
+}
+
 /// `crate links library`, for every pair that occurs.
 fn linked_from(crates: &[&str], libraries: &[&str]) -> Vec<String> {
     let mut offenders = Vec::new();
@@ -86,6 +91,7 @@ fn the_named_crates_exist() {
         "ridgeline-embedded",
         "ridgeline-gateway",
         "ridgeline-identity",
+        "ridgeline-push",
     ]);
     let missing: Vec<String> = wanted.filter(|name| !names.contains(name)).map(|name| (*name).to_owned()).collect();
     assert_none("crates this file speaks of and the workspace does not have", &missing);

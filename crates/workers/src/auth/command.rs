@@ -1,6 +1,6 @@
 //! The first look at a record of `auth.commands`: is it ours, and is it sealed to us for this request and key.
 
-use ridgeline_domain::{AgentId, AuthOperation, ErrorCode, RequestId, Timestamp};
+use ridgeline_domain::{ActionId, AgentId, AuthOperation, ErrorCode, RequestId, Timestamp};
 use ridgeline_ports::{Record, TraceContext};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::command::CommandBinding;
@@ -73,6 +73,16 @@ impl Command {
                 own(self.body.device_id.map(|device| device.to_string()))
             }
             AuthOperation::Refresh => true,
+            AuthOperation::InitiateAction => own(Some(ActionId::from_bytes(derive_id("action", self.id)).to_string())),
+            AuthOperation::ApproveAction
+            | AuthOperation::RejectAction
+            | AuthOperation::RedeemAction
+            | AuthOperation::ReceiveAction
+            | AuthOperation::ExportEvidence => own(self.body.action_id.map(|action| action.to_string())),
+            AuthOperation::Expire => own(self.body.due.as_ref().map(|due| due.id.clone())),
+            AuthOperation::Revoke => {
+                own(self.body.revocation.as_ref().map(|order| format!("{}:{}", order.kind, order.id)))
+            }
         }
     }
 

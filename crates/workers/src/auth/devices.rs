@@ -1,78 +1,21 @@
 //! Devices go, with all their tokens; and where their notifications go to.
 
-use ridgeline_domain::{AuthOperation, DeviceId, Refusal, UserId};
+use ridgeline_domain::{DeviceId, Refusal, UserId};
 use ridgeline_flow::auth::without;
-use ridgeline_identity::IdentityError;
-use ridgeline_identity::revocation::{self, RevocationKind, Subjects};
+use ridgeline_identity::revocation::RevocationKind;
 use ridgeline_ports::RowKey;
-use ridgeline_vault::dpop;
 use ridgeline_wire::auth::{AuthReply, PushReply, RemovedReply};
 use ridgeline_wire::auth_row::{DeviceRow, FamilyRow, UserChange, UserDevicesRow, table};
 
+use super::caller::Caller;
 use super::register::{hex, known, write_devices};
 use super::rows::{load, replace, seal};
-use super::{Halt, Work, credential};
+use super::{Halt, Work};
 
 /// Families of a device that are marked one by one, and counted; the device's own end covers any others.
 const FAMILIES_MAX: usize = 256;
 
-/// Where devices are asked about.
-const DEVICES_PATH: &str = "/api/v1/auth/devices";
-
-/// Who asks about a device.
-struct Owner {
-    user: UserId,
-    /// The caller's own device; `None` for a user on the web.
-    own: Option<DeviceId>,
-    /// Whether the caller's token was revoked.
-    revoked: bool,
-}
-
 impl Work<'_> {
-    /// The user on the web, or on a device; a token that is bound to a key comes with a proof for this call.
-    async fn owner(&mut self) -> Result<Owner, Halt> {
-        let token = self.command.body.credential.as_deref().ok_or(Refusal::BadCredential)?;
-        let (identity, now) = (&self.auth.parts.identity, self.command.now);
-        let on_the_web = match identity.user(token, now).await {
-            Ok(caller) => {
-                self.about.user = Some(caller.user.clone());
-                return Ok(Owner { user: caller.user, own: None, revoked: false });
-            }
-            Err(error) => error,
-        };
-        let caller = match identity.device(token, now).await {
-            Ok(caller) => caller,
-            // The provider may be away whose token this is.
-            Err(IdentityError::Refused(_)) => return Err(credential(on_the_web)),
-            Err(error) => return Err(credential(error)),
-        };
-        self.about.user = Some(caller.user.clone());
-        if let Some(thumbprint) = &caller.thumbprint {
-            self.proven_for_this(thumbprint, token).await?;
-        }
-        let subjects = Subjects {
-            user: &caller.user,
-            device: &caller.device,
-            family: caller.family.as_ref(),
-            issued_at: caller.issued_at,
-        };
-        let revoked = revocation::revoked_in_store(&*self.auth.platform.store, &subjects).await?;
-        Ok(Owner { user: caller.user, own: Some(caller.device), revoked })
-    }
-
-    /// Gateways remember proofs each for itself; here one works once in the whole deployment.
-    async fn proven_for_this(&self, thumbprint: &str, token: &str) -> Result<(), Halt> {
-        let base = &self.auth.parts.config.public_url;
-        let (method, url) = match self.command.operation {
-            AuthOperation::RemoveDevice => ("DELETE", format!("{base}{DEVICES_PATH}/{}", self.command.key)),
-            _ => ("PUT", format!("{base}{DEVICES_PATH}/fcm-token")),
-        };
-        let proof = self.command.body.proof.as_deref().ok_or(Refusal::BadProof)?;
-        let now = self.command.now;
-        let expected = dpop::Expected { method, url: &url, now, access_token: Some(token), thumbprint };
-        self.use_up(proof, &expected).await
-    }
-
     /// Removes a device of the caller's and ends its families.
     pub(super) async fn remove_device(&mut self) -> Result<AuthReply, Halt> {
         let device = *self.needed(&self.command.body.device_id)?;
@@ -83,10 +26,7 @@ impl Work<'_> {
         let user = match begun {
             Some(loaded) => loaded.row.user.clone(),
             None => {
-                let owner = self.owner().await?;
-                if owner.revoked {
-                    return Err(Refusal::Revoked.into());
-                }
+                let owner = self.caller().await?.unrevoked()?;
                 let loaded = loaded.filter(|loaded| loaded.row.user == owner.user && loaded.row.is_active);
                 loaded.ok_or(Refusal::UnknownDevice)?;
                 owner.user
@@ -100,7 +40,7 @@ impl Work<'_> {
         Ok(AuthReply { removed: Some(removed), ..AuthReply::default() })
     }
 
-    async fn taken_from(&self, user: &UserId, device: DeviceId) -> Result<(), Halt> {
+    pub(super) async fn taken_from(&self, user: &UserId, device: DeviceId) -> Result<(), Halt> {
         let platform = &self.auth.platform;
         let loaded = load::<UserDevicesRow>(platform, table::USER_DEVICES, user.as_str()).await?;
         let Some(loaded) = loaded else { return Ok(()) };
@@ -144,12 +84,9 @@ impl Work<'_> {
 
     /// Notes where notifications of a device go: the caller's own, or by a web token any of the user's.
     pub(super) async fn set_push_token(&mut self) -> Result<AuthReply, Halt> {
-        let Owner { user, own, revoked } = self.owner().await?;
+        let Caller { user, own, .. } = self.caller().await?.unrevoked()?;
         let device = *self.needed(&self.command.body.device_id)?;
-        if revoked {
-            return Err(Refusal::Revoked.into());
-        }
-        if own.is_some_and(|own| own != device) {
+        if own.is_some_and(|own| own.device != device) {
             return Err(Refusal::BadCredential.into());
         }
         let platform = &self.auth.platform;

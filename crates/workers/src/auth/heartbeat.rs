@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ridgeline_domain::Timestamp;
 use ridgeline_ports::Partition;
+use ridgeline_runtime::StepError;
 use ridgeline_wire::Topic;
 use ridgeline_wire::auth::Revocation;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,16 +34,13 @@ pub(super) async fn run(auth: Arc<Auth>, stop: CancellationToken) {
         if !auth.owned.lock().contains(&OWNER) {
             continue;
         }
-        let at = auth.platform.log_time.now().unwrap_or(Timestamp::from_millis(0));
-        let beat = Revocation { kind: KIND.to_owned(), id: String::new(), at, reason: String::new() };
-        let to = Outgoing::new(Topic::Revocations, KIND, format!("heartbeat:{}", at.millis()));
         let sent = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            sent = auth.platform.publish(to, &beat) => sent,
+            sent = beat(&auth) => sent,
         };
         match sent {
-            Ok(_) => failing = false,
+            Ok(()) => failing = false,
             Err(error) if !failing => {
                 tracing::warn!(error = %error, "the heartbeat of revocations fails; gateways ask the store instead");
                 failing = true;
@@ -50,4 +48,12 @@ pub(super) async fn run(auth: Arc<Auth>, stop: CancellationToken) {
             Err(_) => {}
         }
     }
+}
+
+/// One beat.
+pub(super) async fn beat(auth: &Auth) -> Result<(), StepError> {
+    let at = auth.platform.log_time.now().unwrap_or(Timestamp::from_millis(0));
+    let beat = Revocation { kind: KIND.to_owned(), id: String::new(), at, reason: String::new() };
+    let to = Outgoing::new(Topic::Revocations, KIND, format!("heartbeat:{}", at.millis()));
+    auth.platform.publish(to, &beat).await.map(|_| ())
 }

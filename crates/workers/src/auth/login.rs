@@ -11,6 +11,7 @@ use ridgeline_vault::{DeviceSignature, derive_id};
 use ridgeline_wire::auth::AuthReply;
 use ridgeline_wire::auth_row::{DeviceFamilyRow, DeviceRow, FamilyRow, SessionRow, table};
 
+use super::due::DueKind;
 use super::mint::{AUTH_METHOD, REFRESH_LIFE, Session};
 use super::register::{challenge_text, fingerprint_digest, handed, hex, stored_key};
 use super::rows::{Loaded, insert, load, put, replace};
@@ -74,6 +75,7 @@ impl Work<'_> {
             loaded.row.device_id = Some(device.row.device_id);
             loaded.row.trust_level = Some(self.trust(&device.row));
             replace(platform, table::SESSIONS, &key, &loaded, Some(loaded.row.expires_at)).await?;
+            self.not_due(DueKind::Session, &key, loaded.row.expires_at).await?;
         }
         // As it was when the challenge was answered, however often the command comes.
         let trust = loaded.row.trust_level.unwrap_or(TrustLevel::Low);

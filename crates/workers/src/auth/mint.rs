@@ -1,7 +1,7 @@
 //! Tokens from what a row says. Equal rows and requests give equal bytes.
 
 use ridgeline_domain::{Binding, DeviceId, DurationMs, FamilyId, Sensitive, SessionId, Timestamp, TrustLevel, UserId};
-use ridgeline_identity::subject_of;
+use ridgeline_identity::{DeviceCaller, subject_of};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::derive_id;
 use ridgeline_vault::token::{Claims, TokenKind};
@@ -40,11 +40,11 @@ impl Work<'_> {
         let now = self.command.now;
         let access_expires_at = now.plus(ACCESS_LIFE);
         let access =
-            self.signed(TokenKind::Access, &self.claims(session, TokenKind::Access, access_expires_at)).await?;
+            self.signed_token(TokenKind::Access, &self.claims(session, TokenKind::Access, access_expires_at)).await?;
         let (mut refresh_token, mut refresh_expires_at) = (None, None);
         if session.family.is_some() {
             let end = now.plus(REFRESH_LIFE);
-            let token = self.signed(TokenKind::Refresh, &self.claims(session, TokenKind::Refresh, end)).await?;
+            let token = self.signed_token(TokenKind::Refresh, &self.claims(session, TokenKind::Refresh, end)).await?;
             (refresh_token, refresh_expires_at) = (Some(token.expose().clone()), Some(end));
         }
         Ok(TokensReply {
@@ -75,7 +75,7 @@ impl Work<'_> {
             sid: Some(self.jti("web")),
             ..self.bare(TokenKind::Web, user, access_expires_at)
         };
-        let token = self.signed(TokenKind::Web, &claims).await?;
+        let token = self.signed_token(TokenKind::Web, &claims).await?;
         Ok(TokensReply {
             access_token: token.expose().clone(),
             access_expires_at,
@@ -88,7 +88,20 @@ impl Work<'_> {
         })
     }
 
-    async fn signed(&self, kind: TokenKind, claims: &Claims) -> Result<Sensitive<String>, StepError> {
+    /// What the token of an approved action says of who approved it last.
+    pub(super) fn action_claims(&self, user: &UserId, device: &DeviceCaller, expires_at: Timestamp) -> Claims {
+        Claims {
+            device_id: Some(device.device),
+            session_id: Some(device.session),
+            auth_method: Some(AUTH_METHOD.to_owned()),
+            trust_level: Some(device.trust),
+            amr: vec![AMR.to_owned()],
+            binding: Some(Binding::None),
+            ..self.bare(TokenKind::Action, user, expires_at)
+        }
+    }
+
+    pub(super) async fn signed_token(&self, kind: TokenKind, claims: &Claims) -> Result<Sensitive<String>, StepError> {
         let key = self.auth.keys.at(self.command.now).await?;
         key.sign(kind, claims).map_err(|e| vault_fault(&e))
     }

@@ -1,33 +1,43 @@
-//! The auth worker: consumes `auth.commands`; registers devices, signs them in, rotates tokens. The only one that signs tokens.
+//! The auth worker: consumes `auth.commands`; registers devices, signs them in, rotates tokens, and carries actions to their approval.
+//! The only one that signs tokens.
 //!
 //! Every command is judged at its append time, by the credential that it carries itself. The order is that of all workers: conditional
 //! writes on the aggregate, each of which leaves the request's mark → the answer (first one wins) → revocations → audit → decision.
 
+mod action;
+mod caller;
 mod command;
 mod devices;
+mod due;
 mod heartbeat;
 mod login;
 mod mint;
 mod refresh;
 mod register;
+mod revoke;
 mod rows;
 mod settle;
 mod signing;
 mod web;
 
-use std::collections::BTreeSet;
+pub(crate) use action::notice;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use ridgeline_domain::{AuthOperation, ErrorCode, Refusal, TrustPolicy, UserId};
+use ridgeline_domain::{AgentId, AuthOperation, ErrorCode, Refusal, TrustPolicy};
+use ridgeline_flow::auth::ApprovalPolicy;
 use ridgeline_identity::{Identity, IdentityError};
+use ridgeline_intake::CommandSealer;
 use ridgeline_ports::{Disposition, Partition, Record, StoreError};
 use ridgeline_runtime::{Ending, Handler, Poison, StepError, run};
-use ridgeline_vault::DeviceKey;
-use ridgeline_vault::command::CommandOpener;
+use ridgeline_vault::command::{CommandKey, CommandOpener};
 use ridgeline_vault::token::TokenKey;
+use ridgeline_vault::{DeviceKey, order_seal};
 use ridgeline_wire::Topic;
+use ridgeline_wire::action::Notice;
 use ridgeline_wire::auth::{AuthReply, Revocation};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +55,10 @@ const RACES_MAX: usize = 8;
 pub struct AuthParts {
     /// Opens commands.
     pub opener: CommandOpener,
+    /// Seals the worker's own: what is due.
+    pub commands: CommandKey,
+    /// Who publishes those.
+    pub sender: AgentId,
     /// Checks callers' credentials.
     pub identity: Identity,
     /// Rules.
@@ -60,6 +74,10 @@ pub struct AuthConfig {
     pub public_url: String,
     /// When a session is trusted how much.
     pub trust: TrustPolicy,
+    /// Who must approve which actions.
+    pub approvals: ApprovalPolicy,
+    /// Whether callbacks may lead to this machine's and network's own addresses, and be plain HTTP.
+    pub private_callbacks: bool,
 }
 
 /// Runs an auth worker until `stop`.
@@ -81,16 +99,30 @@ pub async fn run_auth(
         tracing::warn!(error = %error, "the keys that sign tokens could not be read yet");
     }
     let nobodys = TokenKey::generate(&*platform.entropy)?.public().key().clone();
-    let auth = Arc::new(Auth { platform, parts, keys, nobodys, owned: Mutex::default() });
+    let topic = Topic::AuthCommands.name(&platform.prefix);
+    let partitions = platform.log.partitions(&topic).await?;
+    let sealer = CommandSealer { commands: parts.commands.clone(), sender: parts.sender.clone(), topic };
+    let auth = Arc::new(Auth {
+        platform,
+        parts,
+        keys,
+        nobodys,
+        sealer,
+        partitions,
+        sweeping: Mutex::default(),
+        owned: Mutex::default(),
+    });
     let beats = heartbeat::run(auth.clone(), stop.clone());
-    let (ended, ()) = tokio::join!(
+    let sweeps = due::run(auth.clone(), stop.clone());
+    let (ended, (), ()) = tokio::join!(
         async {
             let ended = run(spec, ports, auth.clone(), health, stop.clone()).await;
             // The heartbeat ends with the worker, however that ends.
             stop.cancel();
             ended
         },
-        beats
+        beats,
+        sweeps
     );
     Ok(ended?)
 }
@@ -101,6 +133,12 @@ struct Auth {
     keys: SigningKeys,
     /// A key whose private half was thrown away: candidates that do not exist are checked against it.
     nobodys: DeviceKey,
+    /// Seals commands of the worker's own.
+    sealer: CommandSealer,
+    /// How many partitions `auth.commands` has.
+    partitions: u32,
+    /// Up to which minute what is due was looked through, of partitions that are ours.
+    sweeping: Mutex<BTreeMap<Partition, i64>>,
     /// Partitions of `auth.commands` that are ours; who has the first one beats.
     owned: Mutex<BTreeSet<Partition>>,
 }
@@ -111,6 +149,8 @@ enum Halt {
     Refused(Refusal, Option<String>),
     /// Another request changed a row in between.
     Raced,
+    /// There is nothing to do and nobody to answer.
+    Nothing,
     /// It cannot be judged now.
     Step(StepError),
 }
@@ -148,7 +188,14 @@ struct Work<'a> {
     auth: &'a Auth,
     command: &'a Command,
     about: About,
+    follows: Follows,
+}
+
+/// What is published beside audit and decision.
+#[derive(Default)]
+struct Follows {
     revocations: Vec<Revocation>,
+    notices: Vec<Notice>,
 }
 
 #[async_trait]
@@ -157,21 +204,23 @@ impl Handler for Auth {
         self.platform.log_time.observe(record.append_time);
         let command = Command::open(self, &record)?;
         if let Some(row) = settle::find(&self.platform, command.id).await? {
+            self.is_done(&command).await?;
             settle::emit(&self.platform, &row, &command.trace).await?;
             return Ok(Ending::Done);
         }
         for _ in 0..RACES_MAX {
-            let mut work = Work { auth: self, command: &command, about: About::default(), revocations: Vec::new() };
+            let mut work = Work { auth: self, command: &command, about: About::default(), follows: Follows::default() };
             let reply = match work.perform().await {
                 Ok(reply) => reply,
                 Err(Halt::Refused(refusal, detail)) => {
                     AuthReply { refusal: Some(refusal), detail, ..AuthReply::default() }
                 }
                 Err(Halt::Raced) => continue,
+                Err(Halt::Nothing) => return Ok(Ending::Done),
                 Err(Halt::Step(error)) => return Err(error),
             };
-            let Work { about, revocations, .. } = work;
-            settle::settle(&self.platform, &command, &reply, &about, revocations).await?;
+            let Work { about, follows, .. } = work;
+            settle::settle(&self.platform, &command, &reply, &about, follows).await?;
             return Ok(Ending::Done);
         }
         Err(StepError::Retry("other requests keep changing the same rows".to_owned()))
@@ -202,15 +251,22 @@ impl Work<'_> {
             AuthOperation::RemoveDevice => self.remove_device().await,
             AuthOperation::SetPushToken => self.set_push_token().await,
             AuthOperation::WebLogin => self.web_login().await,
+            AuthOperation::InitiateAction => self.initiate().await,
+            AuthOperation::ApproveAction => self.approve().await,
+            AuthOperation::RejectAction => self.reject().await,
+            AuthOperation::RedeemAction => self.redeem().await,
+            AuthOperation::ReceiveAction => self.receive().await,
+            AuthOperation::Expire => self.expire().await,
+            AuthOperation::Revoke => self.revoke_by_order().await,
+            AuthOperation::ExportEvidence => self.export_evidence().await,
         }
     }
 
-    /// The user that the command's own credential names, by a web token of ours or of the provider.
-    async fn user(&mut self) -> Result<(UserId, Vec<String>), Halt> {
-        let token = self.command.body.credential.as_deref().ok_or(Refusal::BadCredential)?;
-        let caller = self.auth.parts.identity.user(token, self.command.now).await.map_err(credential)?;
-        self.about.user = Some(caller.user.clone());
-        Ok((caller.user, caller.roles))
+    /// Only who holds the deployment's keys can seal an operator's order.
+    fn ordered(&self, kind: &str, id: &str) -> Result<(), Halt> {
+        let sealed = order_seal(&self.auth.platform.vault, self.command.id, kind, id);
+        let is_sealed = self.command.body.credential.as_deref() == Some(sealed.as_str());
+        if is_sealed { Ok(()) } else { Err(Refusal::BadCredential.into()) }
     }
 
     /// A field that the operation cannot do without; the gateway has checked that it is there.

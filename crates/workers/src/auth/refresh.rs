@@ -45,9 +45,10 @@ impl Work<'_> {
         let mut device = device.filter(|device| device.row.is_active).ok_or(Refusal::Revoked)?;
         let subjects = Subjects {
             user: &loaded.row.user,
-            device: &loaded.row.device_id,
+            device: Some(&loaded.row.device_id),
             family: Some(&loaded.row.family_id),
-            issued_at: caller.issued_at,
+            // The login: a session does not outlive what ended it by having been refreshed since.
+            issued_at: loaded.row.created_at.min(caller.issued_at),
         };
         if revocation::revoked_in_store(&*platform.store, &subjects).await? {
             return Err(Refusal::Revoked.into());
@@ -156,7 +157,7 @@ impl Work<'_> {
     }
 
     /// Ends a family, and says so to the gateways. Ending it twice changes nothing.
-    async fn end_family(&mut self, family: Loaded<FamilyRow>, why: &str) -> Result<(), Halt> {
+    pub(super) async fn end_family(&mut self, family: Loaded<FamilyRow>, why: &str) -> Result<(), Halt> {
         let id = family.row.family_id.to_string();
         self.mark_ended(family, why).await?;
         self.revoke(RevocationKind::Family, &id, why).await
@@ -180,7 +181,7 @@ impl Work<'_> {
         let write = PlainWrite { at, expires_at: Some(at.plus(REFRESH_LIFE)) };
         put(&self.auth.platform, table::REVOKED, &revocation::row_key(kind, id), &row, write).await?;
         let revocation = Revocation { kind: kind.to_string(), id: id.to_owned(), at, reason: why.to_owned() };
-        self.revocations.push(revocation);
+        self.follows.revocations.push(revocation);
         Ok(())
     }
 }

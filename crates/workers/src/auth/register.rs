@@ -4,15 +4,18 @@ use ridgeline_domain::{
     AuthOperation, DeviceId, DurationMs, ErrorCode, KeyAlgorithm, Language, Refusal, Sensitive, UserId,
 };
 use ridgeline_flow::auth::{Consumption, Handed, KnownDevice, Newcomer, admit, consume};
+use ridgeline_identity::UserCaller;
 use ridgeline_ports::{PlainWrite, RowKey};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{Challenge, DeviceKey, DeviceSignature, derive_id, dpop, request_digest};
+use ridgeline_wire::action_row::{self, RoleUserRow};
 use ridgeline_wire::auth::{AuthReply, ChallengeReply, DeviceReply, Registration};
 use ridgeline_wire::auth_row::{
     ClientDetails, DeviceRow, FingerprintRow, KeyOwnerRow, SessionRow, UserChange, UserDevice, UserDevicesRow, table,
 };
 use ridgeline_wire::{decode, encode};
 
+use super::due::DueKind;
 use super::rows::{Loaded, insert, load, open, put, replace, seal};
 use super::{Halt, Work};
 use crate::platform::{Platform, cpu_fault, wire_fault};
@@ -52,7 +55,7 @@ fn keys(registration: &Registration) -> Result<Keys, Halt> {
 impl Work<'_> {
     /// A challenge for a new device of the caller.
     pub(super) async fn register_challenge(&mut self) -> Result<AuthReply, Halt> {
-        let (user, roles) = self.user().await?;
+        let UserCaller { user, roles, .. } = self.user().await?;
         let registration = self.needed(&self.command.body.registration)?;
         keys(registration)?;
         let platform = &self.auth.platform;
@@ -106,7 +109,8 @@ impl Work<'_> {
         let there = insert(platform, table::SESSIONS, &key, &row, Some(row.expires_at)).await?;
         let row = there.map_or(row, |there| there.row);
         self.about.session = Some(row.session_id);
-        let challenge = challenge_text(platform, &row)?;
+        self.due(DueKind::Session, &key, row.expires_at).await?;
+        let challenge = challenge_text(&self.auth.platform, &row)?;
         let challenge = ChallengeReply {
             session_id: row.session_id,
             challenge: challenge.expose().clone(),
@@ -126,6 +130,7 @@ impl Work<'_> {
             loaded.filter(|loaded| loaded.row.purpose == AuthOperation::Register).ok_or(Refusal::UnknownSession)?;
         self.about.session = Some(loaded.row.session_id);
         self.about.user = loaded.row.user.clone();
+        self.begun_by_a_living_token(&loaded.row).await?;
         let registration = registration_of(platform, &loaded.row)?;
         let keys = keys(&registration)?;
         let proven = self.signed_by(&keys.device, &loaded.row, &answer.signature).await?;
@@ -138,8 +143,18 @@ impl Work<'_> {
             loaded.row.verified_at = Some(now);
             loaded.row.device_id = Some(device);
             replace(platform, table::SESSIONS, &key, &loaded, Some(loaded.row.expires_at)).await?;
+            self.not_due(DueKind::Session, &key, loaded.row.expires_at).await?;
         }
         self.admitted(&loaded.row, &registration, &keys, device).await
+    }
+
+    /// Tokens that were ended since take the registrations with them that they began.
+    async fn begun_by_a_living_token(&self, session: &SessionRow) -> Result<(), Halt> {
+        if session.consumed_by == Some(self.command.id) {
+            return Ok(());
+        }
+        let user = session.user.as_ref().ok_or(Refusal::UnknownSession)?;
+        if self.is_revoked(user, None, session.created_at).await? { Err(Refusal::Revoked.into()) } else { Ok(()) }
     }
 
     /// Everything after the challenge was used up; each step finds what an earlier attempt of this request did.
@@ -174,6 +189,11 @@ impl Work<'_> {
         let index = RowKey::new(hex(&session.fingerprint), device.to_string());
         let write = PlainWrite { at: now, expires_at: None };
         put(platform, table::DEVICE_FINGERPRINTS, &index, &FingerprintRow { user }, write).await?;
+        for role in &row.roles {
+            let key = RowKey::new(role.as_str(), row.user.as_str());
+            let entry = RoleUserRow { registered_at: row.created_at };
+            put(&self.auth.platform, action_row::table::ROLE_USERS, &key, &entry, write).await?;
+        }
         if let Some(replaced) = replaced {
             self.end_device(replaced, "replaced").await?;
         }

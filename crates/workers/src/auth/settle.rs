@@ -2,22 +2,27 @@
 
 use metrics::{counter, histogram};
 use ridgeline_domain::{
-    DecidedOperation, DeviceId, DurationMs, FamilyId, Liveness, Outcome, RequestId, SessionId, Severity, UserId,
+    ActionId, DecidedOperation, DeviceId, DurationMs, FamilyId, Liveness, Outcome, RequestId, SessionId, Severity,
+    UserId,
 };
 use ridgeline_ports::{Cas, RowKey, TraceContext};
 use ridgeline_runtime::{FailPoint, StepError, metric};
 use ridgeline_vault::{Aad, Purpose};
-use ridgeline_wire::auth::{AuthReply, Revocation};
+use ridgeline_wire::auth::AuthReply;
 use ridgeline_wire::auth_row::{AuditDetails, AuthAnswerRow, table};
 use ridgeline_wire::message::{Audit, Decision};
 use ridgeline_wire::{Topic, decode, encode};
 
+use super::Follows;
 use super::command::Command;
 use crate::platform::{Outgoing, Platform, vault_fault, wire_fault};
 
 /// An answer that may hold tokens counts no longer than this. The row itself stays for the store's grace, which is longer than the
 /// topic keeps the command, so that a redelivery finds it.
 const ANSWER_LIFE: DurationMs = DurationMs::from_secs(15 * 60);
+
+/// One about an action holds no token, and its audit record is part of the action's evidence.
+const ACTION_KEPT: DurationMs = DurationMs::from_days(90);
 
 /// What decides, in place of an engine.
 const DECIDED_BY: &str = "ridgeline-auth/1";
@@ -29,6 +34,7 @@ pub(super) struct About {
     pub(super) device: Option<DeviceId>,
     pub(super) session: Option<SessionId>,
     pub(super) family: Option<FamilyId>,
+    pub(super) action: Option<ActionId>,
 }
 
 /// The stored answer, also one whose acknowledgement was lost.
@@ -43,12 +49,12 @@ pub(super) async fn settle(
     command: &Command,
     reply: &AuthReply,
     about: &About,
-    revocations: Vec<Revocation>,
+    follows: Follows,
 ) -> Result<(), StepError> {
-    let row = row(platform, command, reply, about, revocations)?;
+    let row = row(platform, command, reply, about, follows)?;
     let key = RowKey::single(command.id.to_string());
     let value = encode(&row).map_err(wire_fault)?.into();
-    let expires = Some(command.now.plus(ANSWER_LIFE));
+    let expires = Some(command.now.plus(if about.action.is_some() { ACTION_KEPT } else { ANSWER_LIFE }));
     let row = match platform.store.insert_new(table::AUTH_ANSWERS, &key, value, expires).await? {
         Cas::Applied(_) => row,
         Cas::Conflict(Some(first)) => decode(&first.value).map_err(wire_fault)?,
@@ -58,7 +64,7 @@ pub(super) async fn settle(
     emit(platform, &row, &command.trace).await
 }
 
-/// Everything after the stored answer, in order: revocations, audit (A-1: acknowledged first), decision.
+/// Everything after the stored answer, in order: revocations, notices, audit (A-1: acknowledged first), decision.
 pub(super) async fn emit(platform: &Platform, row: &AuthAnswerRow, trace: &TraceContext) -> Result<(), StepError> {
     let id = row.request_id.to_string();
     for revocation in &row.revocations {
@@ -66,10 +72,16 @@ pub(super) async fn emit(platform: &Platform, row: &AuthAnswerRow, trace: &Trace
         let to = Outgoing::new(Topic::Revocations, &key, format!("{id}:{key}")).traced(trace);
         platform.publish(to, revocation).await?;
     }
+    for notice in &row.notices {
+        let (user, key) = (notice.user.to_string(), format!("{id}:{}:{}", notice.kind, notice.user));
+        let to = Outgoing::new(Topic::Notifications, &user, key).traced(trace);
+        platform.publish(to, notice).await?;
+    }
     let audit = Outgoing::new(Topic::Audit, &row.audit_key, format!("{id}:audit")).traced(trace);
     platform.publish_bytes(audit, Some(row.audit.clone())).await?;
     platform.limits.fail.pass(FailPoint::BeforeDecision);
     let decision = Outgoing::new(Topic::Decisions, &id, format!("{id}:decision")).traced(trace);
+    let decision = decision.about(row.about.as_deref());
     platform.publish_bytes(decision, Some(row.decision.clone())).await?;
     counter!(metric::AUDIT_EVENTS, "role" => "worker").increment(1);
     if let Ok(decision) = decode::<Decision>(&row.decision) {
@@ -87,7 +99,7 @@ fn row(
     command: &Command,
     reply: &AuthReply,
     about: &About,
-    revocations: Vec<Revocation>,
+    follows: Follows,
 ) -> Result<AuthAnswerRow, StepError> {
     let id = command.id.to_string();
     let audit = audit(platform, command, reply, about)?;
@@ -100,7 +112,9 @@ fn row(
         decision: encode(&decision(platform, command, reply)).map_err(wire_fault)?,
         audit_key: about.user.as_ref().map_or_else(|| id.clone(), ToString::to_string),
         audit: encode(&audit).map_err(wire_fault)?,
-        revocations,
+        revocations: follows.revocations,
+        notices: follows.notices,
+        about: about.action.map(|action| action.to_string()),
         reply: sealed,
     })
 }
@@ -140,6 +154,7 @@ fn audit(platform: &Platform, command: &Command, reply: &AuthReply, about: &Abou
         device_id: about.device,
         session_id: about.session,
         family_id: about.family,
+        action_id: about.action,
         address: command.body.address.clone(),
         user_agent: command.body.user_agent.clone(),
     };
@@ -157,9 +172,14 @@ fn audit(platform: &Platform, command: &Command, reply: &AuthReply, about: &Abou
         subject_id: None,
         operation: None,
         outcome: if reply.refusal.is_some() { Outcome::Rejected } else { Outcome::Granted }.to_string(),
-        reason: reply.refusal.map(|refusal| refusal.to_string()),
+        reason: reply.refusal.map(|refusal| refusal.to_string()).or_else(|| end_of(reply)),
         details: Some(details),
     })
+}
+
+/// What became of the action that the command was about.
+fn end_of(reply: &AuthReply) -> Option<String> {
+    reply.action.as_ref().map(|action| action.status.to_string())
 }
 
 /// What the caller of a stored answer was told.

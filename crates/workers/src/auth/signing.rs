@@ -71,7 +71,7 @@ impl SigningKeys {
                     return Ok(key);
                 }
                 Err(Halt::Step(error)) => return Err(error),
-                Err(Halt::Raced | Halt::Refused(..)) => {}
+                Err(Halt::Raced | Halt::Refused(..) | Halt::Nothing) => {}
             }
         }
         Err(StepError::Retry("others keep changing the signing keys".to_owned()))
