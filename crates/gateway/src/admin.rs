@@ -1,5 +1,6 @@
 //! Operators: API keys, agents and users. Behind `X-Admin-Key`, on a port of its own.
 
+pub(crate) mod security;
 pub(crate) mod users;
 
 use axum::extract::rejection::PathRejection;

@@ -297,7 +297,7 @@ impl Gateway {
         let auth = parts.auth.take().map(|auth| {
             let topic = Topic::Revocations.name(&parts.prefix);
             let (log, store, clock) = (parts.log.clone(), parts.store.clone(), parts.clock.clone());
-            DeviceAuth::new(auth, RevocationCache::new(log, topic, store, clock))
+            DeviceAuth::new(auth, topics.auth_commands.clone(), RevocationCache::new(log, topic, store, clock))
         });
         let limits = &parts.limits;
         Self {

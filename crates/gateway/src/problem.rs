@@ -88,6 +88,11 @@ impl Problem {
         Self { retry_after_seconds: Some(retry_after_seconds), ..Self::plain(ErrorCode::RateLimited) }
     }
 
+    /// The same, with the time after which it may be tried again.
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
     /// A malformed request as a whole.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ErrorCode::MalformedRequest, detail)

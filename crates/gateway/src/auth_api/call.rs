@@ -122,7 +122,14 @@ impl Call {
         if credential.is_bound {
             return Err(refused());
         }
-        Ok(auth.parts.identity.user(credential.token, self.now).await?)
+        let caller = auth.parts.identity.user(credential.token, self.now).await?;
+        self.unrevoked(auth, &caller).await?;
+        Ok(caller)
+    }
+
+    async fn unrevoked(&self, auth: &DeviceAuth, caller: &UserCaller) -> Result<(), Problem> {
+        let subjects = Subjects { user: &caller.user, device: None, family: None, issued_at: caller.issued_at };
+        if auth.revocations.is_revoked(&subjects).await? { Err(refused()) } else { Ok(()) }
     }
 
     /// The user of a web token, or the device of an access token that is not revoked.
@@ -130,7 +137,10 @@ impl Call {
         let credential = self.credential()?;
         if !credential.is_bound {
             match auth.parts.identity.user(credential.token, self.now).await {
-                Ok(caller) => return Ok(Caller::User(caller)),
+                Ok(caller) => {
+                    self.unrevoked(auth, &caller).await?;
+                    return Ok(Caller::User(caller));
+                }
                 Err(IdentityError::Refused(_)) => {}
                 Err(other) => return Err(other.into()),
             }
@@ -144,7 +154,7 @@ impl Call {
         let proof = proof.transpose()?;
         let subjects = Subjects {
             user: &caller.user,
-            device: &caller.device,
+            device: Some(&caller.device),
             family: caller.family.as_ref(),
             issued_at: caller.issued_at,
         };
@@ -199,7 +209,7 @@ impl Call {
         let (bytes, _room) = incoming.read(shared, BODY_BYTES_MAX).await?;
         // It may hold a password or, by mistake, a private key.
         let bytes = Sensitive::new(Vec::from(bytes));
-        Fields::read(bytes.expose())
+        Fields::read(bytes)
     }
 
     /// What every command says of its caller: where from, and the credentials as they were sent.

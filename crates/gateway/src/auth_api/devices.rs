@@ -67,7 +67,7 @@ pub(crate) async fn remove(
     let device = device.ok_or_else(|| wrong("deviceId", ID_RULE))?;
     let body = AuthBody { device_id: Some(device), ..call.body() };
     let command = Command::about(&state, AuthOperation::RemoveDevice, device, body);
-    carry_out(&state, auth, &call, StatusCode::OK, command).await
+    carry_out(&state, &call, StatusCode::OK, command).await
 }
 
 /// `PUT /api/v1/auth/devices/fcm-token`
@@ -99,5 +99,5 @@ async fn send_push_token(shared: &Shared, call: &Call, incoming: &mut Incoming) 
     };
     let body = AuthBody { device_id: Some(device), push_token: Some(token.expose().clone()), ..call.body() };
     let command = Command::about(shared, AuthOperation::SetPushToken, device, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }

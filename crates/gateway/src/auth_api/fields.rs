@@ -1,33 +1,40 @@
 //! The fields of a body: any JSON object whose names are unique. Names that nobody knows are passed over; no message shows a value.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use ridgeline_domain::{ErrorCode, Sensitive};
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroize as _;
 
 use crate::problem::Problem;
 
 /// The members of a body. Its texts are overwritten when they go.
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields {
+    members: Map<String, Value>,
+    /// As it came, for what must be read by others exactly as it was sent.
+    body: Sensitive<Vec<u8>>,
+}
 
 impl Fields {
     /// Reads a body.
     ///
     /// # Errors
     /// `MalformedRequest` for what is no JSON object with unique names.
-    pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
-        let mut json = serde_json::Deserializer::from_slice(body);
+    pub(super) fn read(body: Sensitive<Vec<u8>>) -> Result<Self, Problem> {
+        let mut json = serde_json::Deserializer::from_slice(body.expose());
         let read = Strict::deserialize(&mut json).and_then(|value| json.end().map(|()| value));
         let value = read.map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Problem::malformed("a field of the body appears twice"),
             _ => Problem::malformed(format!("the body is not valid JSON, in line {}", error.line())),
         })?;
         match value {
-            Strict(Value::Object(members)) => Ok(Self(members)),
+            Strict(Value::Object(members)) => Ok(Self { members, body }),
             Strict(mut other) => {
                 wipe(&mut other);
                 Err(Problem::malformed("the body must be a JSON object"))
@@ -37,7 +44,7 @@ impl Fields {
 
     /// A text, if it is there.
     pub(super) fn optional(&mut self, name: &'static str) -> Result<Option<Sensitive<String>>, Problem> {
-        match self.0.remove(name) {
+        match self.members.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(Sensitive::new(text))),
             Some(mut other) => {
@@ -74,7 +81,7 @@ impl Fields {
 
     /// true, false, or nothing.
     pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Problem> {
-        match self.0.remove(name) {
+        match self.members.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(mut other) => {
@@ -84,22 +91,42 @@ impl Fields {
         }
     }
 
-    /// An object as its JSON, if it is there.
-    pub(super) fn object(&mut self, name: &'static str) -> Result<Option<Sensitive<String>>, Problem> {
-        match self.0.remove(name) {
+    /// A whole number, if it is there.
+    pub(super) fn integer(&mut self, name: &'static str) -> Result<Option<i64>, Problem> {
+        match self.members.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(mut value) => {
-                let text = value.is_object().then(|| Sensitive::new(value.to_string()));
-                wipe(&mut value);
-                text.ok_or_else(|| wrong(name, "must be a JSON object")).map(Some)
+            Some(Value::Number(number)) => {
+                number.as_i64().map(Some).ok_or_else(|| wrong(name, "must be a whole number"))
+            }
+            Some(mut other) => {
+                wipe(&mut other);
+                Err(wrong(name, "must be a whole number"))
             }
         }
+    }
+
+    /// An object as its JSON, exactly as it was sent, if it is there.
+    pub(super) fn object(&mut self, name: &'static str) -> Result<Option<Sensitive<String>>, Problem> {
+        match self.members.remove(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(mut value) => {
+                let is_object = value.is_object();
+                wipe(&mut value);
+                if !is_object {
+                    return Err(wrong(name, "must be a JSON object"));
+                }
+            }
+        }
+        // It was read as JSON with unique names before.
+        let members: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(self.body.expose()).map_err(|_| wrong(name, "must be a JSON object"))?;
+        Ok(members.get(name).map(|raw| Sensitive::new(raw.get().to_owned())))
     }
 }
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        self.0.values_mut().for_each(wipe);
+        self.members.values_mut().for_each(wipe);
     }
 }
 
@@ -193,17 +220,22 @@ mod tests {
         serde_json::to_value(problem.body("", "x")).unwrap()["detail"].as_str().unwrap().to_owned()
     }
 
+    fn read(body: &[u8]) -> Result<Fields, Problem> {
+        Fields::read(Sensitive::new(body.to_vec()))
+    }
+
     fn refusal(body: &str) -> String {
-        message(Fields::read(body.as_bytes()).err().unwrap())
+        message(read(body.as_bytes()).err().unwrap())
     }
 
     #[test]
     fn fields_are_taken_by_name_and_others_passed_over() {
-        let body = br#"{"a": "x", "b": true, "c": {"k": [1, "s"]}, "d": null, "other": [1.5, -2]}"#;
-        let mut fields = Fields::read(body).unwrap();
+        let body =
+            br#"{"a": "x", "b": true, "c": {"k": [1, "s", 99999999999999999999]}, "d": null, "other": [1.5, -2]}"#;
+        let mut fields = read(body).unwrap();
         assert_eq!(fields.text("a").unwrap().expose(), "x");
         assert_eq!(fields.flag("b").unwrap(), Some(true));
-        assert_eq!(fields.object("c").unwrap().unwrap().expose(), r#"{"k":[1,"s"]}"#);
+        assert_eq!(fields.object("c").unwrap().unwrap().expose(), r#"{"k": [1, "s", 99999999999999999999]}"#);
         assert!(fields.optional("d").unwrap().is_none());
         assert_eq!(message(fields.text("a").unwrap_err()), "is required");
     }
@@ -226,12 +258,12 @@ mod tests {
         for other in ["[]", "1", "\"hunter2\"", "null", "{} {}", "{}x", "\u{feff}{}", &"[".repeat(10_000)] {
             assert!(!refusal(other).contains("hunter2"));
         }
-        assert!(Fields::read(b"{\"a\": \"\xff\"}").is_err());
+        assert!(read(b"{\"a\": \"\xff\"}").is_err());
     }
 
     #[test]
     fn wrong_types_are_named_without_their_value() {
-        let mut fields = Fields::read(br#"{"a": 7, "b": "hunter2", "c": "hunter2"}"#).unwrap();
+        let mut fields = read(br#"{"a": 7, "b": "hunter2", "c": "hunter2"}"#).unwrap();
         assert_eq!(message(fields.text("a").unwrap_err()), "must be a string");
         assert_eq!(message(fields.flag("b").unwrap_err()), "must be true or false");
         assert_eq!(message(fields.object("c").unwrap_err()), "must be a JSON object");

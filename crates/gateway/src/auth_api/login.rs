@@ -27,7 +27,7 @@ pub(crate) async fn web_login(Extract(state): Extract<State>, request: Request) 
 }
 
 async fn send_password(shared: &Shared, call: &Call, incoming: &mut Incoming) -> Result<Response, Problem> {
-    let auth = call.admit(shared, Category::Authentication)?;
+    call.admit(shared, Category::Authentication)?;
     let mut fields = call.fields(shared, incoming).await?;
     let email = fields.text("email")?;
     let normalised = normalised_email(email.expose()).ok_or_else(|| wrong("email", EMAIL_RULE))?;
@@ -41,7 +41,7 @@ async fn send_password(shared: &Shared, call: &Call, incoming: &mut Incoming) ->
     let login = PasswordLogin { email, password: password.expose().clone() };
     let body = AuthBody { password: Some(login), credential: None, ..call.body() };
     let command = Command::opening(shared, AuthOperation::WebLogin, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }
 
 /// `POST /api/v1/auth/mobile/challenge`
@@ -52,7 +52,7 @@ pub(crate) async fn challenge(Extract(state): Extract<State>, request: Request) 
 }
 
 async fn ask_challenge(shared: &Shared, call: &Call, incoming: &mut Incoming) -> Result<Response, Problem> {
-    let auth = call.admit(shared, Category::Authentication)?;
+    call.admit(shared, Category::Authentication)?;
     let mut fields = call.fields(shared, incoming).await?;
     let device_fingerprint: DeviceFingerprint = fields.parsed("deviceFingerprint")?;
     let device_id = fields.ruled_optional("deviceId", ID_RULE)?;
@@ -60,7 +60,7 @@ async fn ask_challenge(shared: &Shared, call: &Call, incoming: &mut Incoming) ->
     let login = LoginStart { device_fingerprint, device_id };
     let body = AuthBody { login: Some(login), credential: None, ..call.body() };
     let command = Command::opening(shared, AuthOperation::LoginChallenge, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }
 
 /// `POST /api/v1/auth/mobile/biometric`
@@ -71,12 +71,12 @@ pub(crate) async fn login(Extract(state): Extract<State>, request: Request) -> R
 }
 
 async fn send_answer(shared: &Shared, call: &Call, incoming: &mut Incoming) -> Result<Response, Problem> {
-    let auth = call.admit(shared, Category::Authentication)?;
+    call.admit(shared, Category::Authentication)?;
     let answer = challenge_answer(&mut call.fields(shared, incoming).await?)?;
     let session = answer.session_id;
     let body = AuthBody { answer: Some(answer), credential: None, ..call.body() };
     let command = Command::about(shared, AuthOperation::Login, session, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }
 
 /// `POST /api/v1/auth/mobile/refresh`
@@ -98,5 +98,5 @@ async fn send_refresh_token(shared: &Shared, call: &Call, incoming: &mut Incomin
     call.limit(shared, Category::Authentication, &Limited::Family(caller.family.to_string()))?;
     let body = AuthBody { refresh_token: Some(token.expose().clone()), credential: None, ..call.body() };
     let command = Command::about(shared, AuthOperation::Refresh, caller.family, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }

@@ -17,6 +17,9 @@ pub(super) enum Category {
     Registration,
     Authentication,
     DeviceManagement,
+    Confirmation,
+    /// Asking how far confirmations are.
+    ConfirmationReading,
 }
 
 impl Category {
@@ -25,7 +28,9 @@ impl Category {
         match self {
             Self::Registration => 5,
             Self::Authentication => 10,
+            Self::Confirmation => 20,
             Self::DeviceManagement => 30,
+            Self::ConfirmationReading => 60,
         }
     }
 
@@ -34,7 +39,9 @@ impl Category {
         match self {
             Self::Registration => 10,
             Self::Authentication => 20,
+            Self::Confirmation => 50,
             Self::DeviceManagement => 60,
+            Self::ConfirmationReading => 120,
         }
     }
 }
@@ -232,9 +239,13 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        for (category, burst) in
-            [(Category::Registration, 10), (Category::Authentication, 20), (Category::DeviceManagement, 60)]
-        {
+        for (category, burst) in [
+            (Category::Registration, 10),
+            (Category::Authentication, 20),
+            (Category::Confirmation, 50),
+            (Category::DeviceManagement, 60),
+            (Category::ConfirmationReading, 120),
+        ] {
             let site = Clocked::new(10);
             assert_eq!(site.passing(category), burst);
         }

@@ -33,7 +33,7 @@ async fn ask_challenge(shared: &Shared, call: &Call, incoming: &mut Incoming) ->
     let registration = registration(shared, call.fields(shared, incoming).await?).await?;
     let body = AuthBody { registration: Some(registration), ..call.body() };
     let command = Command::opening(shared, AuthOperation::RegisterChallenge, body);
-    carry_out(shared, auth, call, StatusCode::OK, command).await
+    carry_out(shared, call, StatusCode::OK, command).await
 }
 
 /// The fields of a registration, its keys checked.
@@ -86,12 +86,12 @@ pub(crate) async fn verify(Extract(state): Extract<State>, request: Request) -> 
 }
 
 async fn send_answer(shared: &Shared, call: &Call, incoming: &mut Incoming) -> Result<Response, Problem> {
-    let auth = call.admit(shared, Category::Registration)?;
+    call.admit(shared, Category::Registration)?;
     let answer = challenge_answer(&mut call.fields(shared, incoming).await?)?;
     let session = answer.session_id;
     let body = AuthBody { answer: Some(answer), credential: None, ..call.body() };
     let command = Command::about(shared, AuthOperation::Register, session, body);
-    carry_out(shared, auth, call, StatusCode::CREATED, command).await
+    carry_out(shared, call, StatusCode::CREATED, command).await
 }
 
 /// A signed challenge.

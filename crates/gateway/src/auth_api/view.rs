@@ -7,6 +7,7 @@ use ridgeline_wire::auth::{AuthReply, ChallengeReply, DeviceReply, PushReply, Re
 use ridgeline_wire::auth_row::DeviceRow;
 use serde::Serialize;
 
+use super::actions::answered;
 use super::command::incomplete;
 use crate::problem::Problem;
 use crate::scan::json_response;
@@ -35,8 +36,18 @@ pub(super) fn reply(operation: AuthOperation, status: StatusCode, reply: AuthRep
         AuthOperation::WebLogin => shown(status, tokens.map(WebTokenView::from)),
         AuthOperation::RemoveDevice => shown(status, reply.removed.map(RemovedView::from)),
         AuthOperation::SetPushToken => shown(status, reply.push.map(PushView::from)),
+        AuthOperation::InitiateAction
+        | AuthOperation::ApproveAction
+        | AuthOperation::RejectAction
+        | AuthOperation::RedeemAction
+        | AuthOperation::ReceiveAction => answered(operation, status, reply.action),
+        // Nobody asks for these here.
+        AuthOperation::Expire | AuthOperation::Revoke | AuthOperation::ExportEvidence => Err(incomplete()),
     }
 }
+
+/// Actions wait five minutes at most; one of several is likely to end sooner.
+const PENDING_RETRY_SECONDS: u64 = 60;
 
 fn shown(status: StatusCode, view: Option<impl Serialize>) -> Result<Response, Problem> {
     view.map(|view| data(status, view)).ok_or_else(incomplete)
@@ -46,8 +57,10 @@ fn shown(status: StatusCode, view: Option<impl Serialize>) -> Result<Response, P
 fn refused(refusal: Refusal, detail: Option<String>) -> Problem {
     let code = refusal.code();
     match (code.http_status(), detail) {
-        (422, Some(detail)) => Problem::new(code, detail),
+        (400 | 422, Some(detail)) => Problem::new(code, detail),
+        _ if refusal == Refusal::UnknownAction => Problem::new(code, "there is no such confirmation"),
         _ if code == ErrorCode::NotFound => Problem::new(code, "there is no such device"),
+        _ if code == ErrorCode::TooManyPending => Problem::plain(code).retry_after(PENDING_RETRY_SECONDS),
         _ => Problem::plain(code),
     }
 }

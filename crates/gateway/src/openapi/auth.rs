@@ -26,12 +26,12 @@ fn operation(id: &str, summary: &str) -> Operation {
     Operation::new("devices", id, summary)
 }
 
-fn body(operation: Operation, name: &str) -> Operation {
+pub(super) fn body(operation: Operation, name: &str) -> Operation {
     operation.body(&json!({ "application/json": { "schema": schema(name) } }))
 }
 
 /// `data` of this schema.
-fn data(operation: Operation, status: u16, description: &str, of: &Value) -> Operation {
+pub(super) fn data(operation: Operation, status: u16, description: &str, of: &Value) -> Operation {
     operation.json(
         status,
         description,
@@ -39,7 +39,7 @@ fn data(operation: Operation, status: u16, description: &str, of: &Value) -> Ope
     )
 }
 
-fn proof(operation: Operation) -> Operation {
+pub(super) fn proof(operation: Operation) -> Operation {
     operation.header("DPoP", &json!({ "type": "string", "maxLength": 8192 }), DPOP)
 }
 
@@ -123,11 +123,11 @@ fn jwks() -> Operation {
         .refuses(&[501, 503])
 }
 
-fn text(description: &str) -> Value {
+pub(super) fn text(description: &str) -> Value {
     json!({ "type": "string", "description": description })
 }
 
-fn time(description: &str) -> Value {
+pub(super) fn time(description: &str) -> Value {
     json!({ "type": "string", "format": "date-time", "description": description })
 }
 
@@ -187,7 +187,7 @@ pub(super) fn schemas() -> Value {
 }
 
 /// The schema of a request: other fields may be there.
-fn asked(description: &str, required: &[&str], properties: Value) -> Value {
+pub(super) fn asked(description: &str, required: &[&str], properties: Value) -> Value {
     json!({ "type": "object", "description": description, "required": required, "properties": properties })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `docs/openapi.json` is its committed form; a test compares the two and the paths with the routes.
 
+mod actions;
 mod auth;
 mod build;
 mod paths;
@@ -31,11 +32,12 @@ pub fn document() -> Value {
             { "name": "subjects", "description": "Who is enrolled" },
             { "name": "devices", "description": "Device authentication: a phone's key in place of a password. What a device signs is \
                 always the challenge text exactly as it was sent, as ASCII bytes" },
+            { "name": "confirmations", "description": "Actions that a user starts and somebody approves by signing them on a phone" },
             { "name": "streams", "description": "The public topics without a Kafka client" },
             { "name": "agents", "description": "Capture agents" },
             { "name": "service", "description": "Health, documentation, schemas" },
         ],
-        "paths": merged(paths::all(), auth::paths()),
+        "paths": merged(merged(paths::all(), auth::paths()), actions::paths()),
         "components": {
             "securitySchemes": {
                 "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key",
@@ -79,7 +81,7 @@ pub fn document() -> Value {
 }
 
 fn schemas() -> Value {
-    merged(schemas::all(), auth::schemas())
+    merged(merged(schemas::all(), auth::schemas()), actions::schemas())
 }
 
 /// The members of both.

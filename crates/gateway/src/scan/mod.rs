@@ -29,6 +29,7 @@ pub(crate) use lookup::request_row;
 pub(crate) use submit::remember;
 pub(crate) use submit::{Submission, answer_submission};
 pub(crate) use view::{decision_record, json_response};
+pub(crate) use wait::query_wait;
 
 /// `POST /api/v1/scans`
 pub(crate) async fn post(

@@ -20,7 +20,7 @@ pub(crate) fn preferred_wait(headers: &HeaderMap, max: Duration) -> Option<Durat
 }
 
 /// The query `wait=SECONDS`, from 0 to `max`; no other parameter exists.
-pub(super) fn query_wait(query: Option<&str>, max: Duration) -> Result<Option<Duration>, Problem> {
+pub(crate) fn query_wait(query: Option<&str>, max: Duration) -> Result<Option<Duration>, Problem> {
     let wrong = |detail: String| Problem::field(ErrorCode::MalformedRequest, "/wait", detail);
     let mut wait = None;
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {

@@ -43,6 +43,11 @@ async fn follow(shared: &Shared, following: &Following, opened: impl FnOnce()) -
         if let Some(id) = std::str::from_utf8(&record.key).ok().and_then(|key| key.parse().ok()) {
             shared.correlator.wake(id);
         }
+        // And those who wait for news of what the decision is about.
+        let about = record.header(ridgeline_wire::SUBJECT).and_then(|about| std::str::from_utf8(about).ok());
+        if let Some(about) = about.and_then(|about| about.parse().ok()) {
+            shared.correlator.wake(about);
+        }
     }
     Ok(())
 }

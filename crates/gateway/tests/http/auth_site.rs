@@ -8,8 +8,8 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request};
 use parking_lot::Mutex;
 use ridgeline_domain::{
-    AuthOperation, DecidedOperation, DeviceId, DurationMs, FamilyId, KeyAlgorithm, Language, Liveness, Outcome,
-    Refusal, SessionId, Timestamp, TrustLevel, TrustPolicy, UserId,
+    ActionId, ActionStatus, AuthOperation, DecidedOperation, DeviceId, DurationMs, FamilyId, KeyAlgorithm, Language,
+    Liveness, Outcome, Refusal, SessionId, Timestamp, TrustLevel, TrustPolicy, UserId,
 };
 use ridgeline_gateway::{AuthParts, GatewayLimits};
 use ridgeline_identity::{Identity, IdentityConfig};
@@ -19,6 +19,7 @@ use ridgeline_testkit::memory::Memory;
 use ridgeline_vault::command::{CommandBinding, CommandOpener};
 use ridgeline_vault::token::{Claims, TokenKey, TokenKind};
 use ridgeline_vault::{Aad, KeyRing, Purpose};
+use ridgeline_wire::action::ActionReply;
 use ridgeline_wire::auth::{
     AuthBody, AuthCommand, AuthReply, ChallengeReply, DeviceReply, PushReply, RemovedReply, TokensReply,
 };
@@ -35,6 +36,7 @@ pub(crate) const ISSUER: &str = "https://ridgeline.example";
 pub(crate) const URL: &str = "https://auth.example";
 pub(crate) const DEVICE: DeviceId = DeviceId::from_bytes([0xd1; 16]);
 pub(crate) const FAMILY: FamilyId = FamilyId::from_bytes([0xf1; 16]);
+pub(crate) const ACTION: ActionId = ActionId::from_bytes([0xac; 16]);
 pub(crate) const SESSION: SessionId = SessionId::from_bytes([0x51; 16]);
 
 /// What the gateway asked of the workers.
@@ -140,6 +142,8 @@ impl AuthSite {
                     audit: Vec::new(),
                     audit_key: String::new(),
                     revocations: Vec::new(),
+                    notices: Vec::new(),
+                    about: None,
                     reply: sealed,
                 };
                 let value = encode(&row).unwrap().into();
@@ -346,6 +350,42 @@ fn reply(operation: AuthOperation, body: &AuthBody) -> AuthReply {
         AuthOperation::SetPushToken => {
             AuthReply { push: Some(PushReply { device_id: body.device_id.unwrap(), updated_at: NOON }), ..none }
         }
+        AuthOperation::InitiateAction => {
+            let start = body.action.as_ref().unwrap();
+            let pending = ActionReply {
+                challenge: Some("a-challenge".to_owned()),
+                display_code: start.display_code.then(|| "42".to_owned()),
+                notified_devices: 2,
+                ..action(ACTION, ActionStatus::Pending)
+            };
+            AuthReply { action: Some(pending), ..none }
+        }
+        AuthOperation::ApproveAction | AuthOperation::ReceiveAction => {
+            AuthReply { action: Some(action(body.action_id.unwrap(), ActionStatus::Pending)), ..none }
+        }
+        AuthOperation::RejectAction => {
+            AuthReply { action: Some(action(body.action_id.unwrap(), ActionStatus::Rejected)), ..none }
+        }
+        AuthOperation::RedeemAction => {
+            let approved = action(body.action_id.unwrap(), ActionStatus::Approved);
+            AuthReply { action: Some(ActionReply { redeemed_at: Some(NOON), ..approved }), ..none }
+        }
+        AuthOperation::Expire | AuthOperation::Revoke | AuthOperation::ExportEvidence => {
+            AuthReply { revoked: Some(3), ..none }
+        }
+    }
+}
+
+fn action(action_id: ActionId, status: ActionStatus) -> ActionReply {
+    ActionReply {
+        action_id,
+        status,
+        action_type: "payment_approval".parse().unwrap(),
+        challenge: None,
+        display_code: None,
+        expires_at: NOON,
+        notified_devices: 0,
+        redeemed_at: None,
     }
 }
 

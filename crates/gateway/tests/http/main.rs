@@ -1,5 +1,6 @@
 //! The HTTP layer against an embedded log and store, with a stand-in for the workers.
 
+mod actions;
 mod auth;
 mod auth_bad_input;
 mod auth_rates;
