@@ -5,17 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ridgeline_client::{Client, ClientOptions};
+use ridgeline_client::{AuthClient, Client, ClientOptions};
 use ridgeline_ports::{Entropy as _, EventLog, TopicName};
-use ridgeline_runtime::SystemEntropy;
+use ridgeline_runtime::{SystemClock, SystemEntropy};
+use ridgeline_vault::Vault;
 use ridgeline_wire::Topic;
 use tokio::time::Instant;
 
-use crate::args::DemoArgs;
+use crate::args::{DemoArgs, Story};
 use crate::config::Settings;
 use crate::node::Node;
+use crate::operator::Operator;
 use crate::serve::{StopSignal, until_stopped};
-use crate::story::{Cast, Report, tell, write_examples};
+use crate::story::{Cast, PhoneReport, Report, Stage, tell, tell_phones, write_examples};
 use crate::{keys, output, telemetry};
 
 /// Starts the service, tells the story, prints the table, and stays up unless `--exit`.
@@ -26,6 +28,9 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
     let began = Instant::now();
     telemetry::log(&settings, "warn")?;
     let mut signal = StopSignal::new()?;
+    if args.story == Story::Auth {
+        return phones(settings, args, signal).await;
+    }
     let cast = match &args.scans {
         Some(folder) => Cast::of_folder(folder, args.dpi)?,
         None => Cast::Synthetic { fingers: args.fingers, seed: args.seed },
@@ -74,6 +79,50 @@ pub(crate) async fn run(mut settings: Settings, args: DemoArgs) -> anyhow::Resul
         return Ok(if misses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) });
     }
     stay(node, &settings, args.json, &mut signal).await
+}
+
+/// The story of device authentication. Exit code 1 unless every step ended as it should.
+async fn phones(mut settings: Settings, args: DemoArgs, mut signal: StopSignal) -> anyhow::Result<ExitCode> {
+    // Kept until the end of the demo, then removed.
+    let _temporary = if args.exit { temporary(&mut settings, &args)? } else { None };
+    let passing = if args.exit { apart(&mut settings, &args)? } else { None };
+    let node = Node::start_all(&settings).await?;
+    let told = tokio::select! {
+        told = on_stage(&settings, &node) => told,
+        () = signal.received() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let ended = match told {
+        Ok(report) => {
+            if args.json {
+                output::line(&serde_json::to_string(&report)?);
+            } else {
+                output::line(&report.text());
+            }
+            if !args.exit && report.is_ok() {
+                return stay(node, &settings, args.json, &mut signal).await;
+            }
+            Ok(if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
+        Err(error) => Err(error),
+    };
+    match &passing {
+        Some(prefix) => node.stop_and_discard(prefix).await?,
+        None => node.stop().await,
+    }
+    ended
+}
+
+async fn on_stage(settings: &Settings, node: &Node) -> anyhow::Result<PhoneReport> {
+    let url = node.url.as_deref().context("the demo has no HTTP interface")?;
+    let admin_key = settings.data_dir.join(keys::name::ADMIN_KEY);
+    let stage = Stage {
+        client: AuthClient::new(ClientOptions::new(url, None), Arc::new(SystemClock), Arc::new(SystemEntropy))?,
+        operator: Operator::at(&node.admin_url, &admin_key)?,
+        log: node.log.clone(),
+        audit: Topic::Audit.name(settings.prefix()),
+        vault: Vault::new(keys::read_ring(&settings.key_ring())?),
+    };
+    tell_phones(&stage).await
 }
 
 /// A demo that ends leaves nothing behind, and needs no port of its own unless somebody named one.

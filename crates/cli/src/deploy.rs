@@ -129,6 +129,7 @@ const fn group(topic: Topic, role: wire::Role) -> Option<&'static str> {
         (Topic::Gallery, wire::Role::Gallery) => Some("gallery"),
         (Topic::Partials, wire::Role::Merger) => Some("merger"),
         (Topic::AuthCommands, wire::Role::Auth) => Some("auth"),
+        (Topic::Notifications, wire::Role::Notify) => Some("notify"),
         _ => None,
     }
 }
@@ -140,6 +141,7 @@ const ROLES: &[(&str, wire::Role)] = &[
     ("gallery", wire::Role::Gallery),
     ("merger", wire::Role::Merger),
     ("auth", wire::Role::Auth),
+    ("notify", wire::Role::Notify),
     ("downstream", wire::Role::Downstream),
     ("operator", wire::Role::Operator),
 ];

@@ -19,8 +19,11 @@ mod keys;
 mod node;
 mod operator;
 mod output;
+mod phone;
+mod push;
 mod remote;
 mod schemas;
+mod security;
 mod serve;
 mod story;
 mod synth;
@@ -56,6 +59,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Gallery(_) => reactor()?.block_on(serve::roles(settings, &[Role::Gallery])),
         Command::Merger(_) => reactor()?.block_on(serve::roles(settings, &[Role::Merger])),
         Command::Auth(_) => reactor()?.block_on(serve::roles(settings, &[Role::Auth])),
+        Command::Notify(_) => reactor()?.block_on(serve::roles(settings, &[Role::Notify])),
         Command::Run(run) => reactor()?.block_on(serve::roles(settings, &run.roles)),
         Command::Topics(topics) => reactor()?.block_on(deploy::topics(&settings, topics)),
         Command::Migrate(migrate) => reactor()?.block_on(deploy::migrate(&settings, &migrate)),
@@ -86,6 +90,10 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Keys(keys) => reactor()?.block_on(operator::keys(&settings, keys)),
         Command::Agents(agents) => reactor()?.block_on(operator::agents(&settings, agents)),
         Command::Users(users) => reactor()?.block_on(operator::users(&settings, users)),
+        Command::Devices(devices) => reactor()?.block_on(security::devices(&settings, devices)),
+        Command::Revoke(revoke) => reactor()?.block_on(security::revoke(&settings, revoke)),
+        Command::Evidence(evidence) => reactor()?.block_on(security::evidence(&settings, evidence)),
+        Command::Phone(phone) => reactor()?.block_on(phone::run(&settings, phone)),
     }
 }
 

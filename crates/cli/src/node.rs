@@ -18,7 +18,10 @@ use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemEntropy};
 use ridgeline_vault::command::CommandOpener;
 use ridgeline_vault::{KeyRing, SampleOpener, SigningKey, Vault};
 use ridgeline_wire::Topic;
-use ridgeline_workers::{AuthConfig, AuthParts, Platform, run_auth, run_gallery, run_matcher, run_merger};
+use ridgeline_workers::{
+    AuthConfig, AuthParts, CALLBACK_PAUSE, NotifyParts, Platform, run_auth, run_gallery, run_matcher, run_merger,
+    run_notify,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +30,7 @@ use crate::agents::Agents;
 use crate::args::Role;
 use crate::backends::Backends;
 use crate::config::{Folder, Profile, Settings};
-use crate::{faults, guard, keys, telemetry};
+use crate::{faults, guard, keys, push, telemetry};
 
 /// Longest time for each half of a stop: first callers and readers, then workers. Above what both may take: a worker drains for 10 s,
 /// commits, and leaves its group within another 5 s and the adapter's own bounds.
@@ -100,7 +103,12 @@ impl Node {
     /// # Errors
     /// As [`Node::start`].
     pub(crate) async fn start_all(settings: &Settings) -> anyhow::Result<Self> {
-        Self::start(settings, &[Role::Gateway, Role::Matcher, Role::Gallery, Role::Merger, Role::Auth], true).await
+        Self::start(
+            settings,
+            &[Role::Gateway, Role::Matcher, Role::Gallery, Role::Merger, Role::Auth, Role::Notify],
+            true,
+        )
+        .await
     }
 
     /// Starts these roles; returns once they run, and with a gateway once requests are accepted. `create` makes topics
@@ -238,11 +246,15 @@ impl Node {
         }
         Ok(AuthParts {
             opener: CommandOpener::new(&shared.ring).context(COMMAND_KEYS)?,
+            commands: shared.ring.command_key().context(COMMAND_KEYS)?,
+            sender: format!("auth:{}", settings.name.as_deref().unwrap_or("local")).parse()?,
             identity: Identity::new(settings.auth.identity()?, self.backends.store())?,
             config: AuthConfig {
                 issuer: settings.auth.issuer.clone(),
                 public_url: self.public_url(settings),
                 trust: settings.auth.trust,
+                approvals: settings.auth.approval_policy()?,
+                private_callbacks: settings.auth.private_callbacks,
             },
         })
     }
@@ -291,6 +303,16 @@ impl Node {
                     let parts = self.auth_parts(settings, shared)?;
                     self.back.tasks.spawn(async move {
                         run_auth(p, parts, &member, stop).await.map(|()| "auth worker").context("auth worker")
+                    })
+                }
+                Role::Notify => {
+                    let parts = NotifyParts {
+                        push: push::sender(settings, shared.clock.clone())?,
+                        callbacks: settings.auth.callbacks()?,
+                        callback_pause: CALLBACK_PAUSE,
+                    };
+                    self.back.tasks.spawn(async move {
+                        run_notify(p, parts, &member, stop).await.map(|()| "notify worker").context("notify worker")
                     })
                 }
             };

@@ -30,6 +30,15 @@ impl Operator {
         Ok(Self { client: Client::new(ClientOptions::new(url, None))?, key })
     }
 
+    /// At this address, with the admin key of this file.
+    ///
+    /// # Errors
+    /// If there is none, or others can read it.
+    pub(crate) fn at(url: &str, key_file: &std::path::Path) -> anyhow::Result<Self> {
+        let key = keys::read_secret(key_file)?;
+        Ok(Self { client: Client::new(ClientOptions::new(url, None))?, key })
+    }
+
     /// One call.
     ///
     /// # Errors
@@ -91,16 +100,16 @@ pub(crate) async fn users(settings: &Settings, args: UsersArgs) -> anyhow::Resul
     let operator = Operator::new(settings, &args.admin)?;
     let answer = match args.command {
         UsersCommand::List => operator.call("GET", PATH, None).await?,
-        UsersCommand::Add { email, roles, department, password } => {
-            let password = read_password(&password, std::io::stdin().lock())?;
+        UsersCommand::Add { email, roles, department, password: PasswordArgs { .. } } => {
+            let password = read_password(std::io::stdin().lock())?;
             let mut body = json!({ "email": email, "password": password.expose(), "roles": roles });
             if let Some(department) = department {
                 body["department"] = department.into();
             }
             operator.call("POST", PATH, Some(&body)).await?
         }
-        UsersCommand::Password { email, password } => {
-            let password = read_password(&password, std::io::stdin().lock())?;
+        UsersCommand::Password { email, password: PasswordArgs { .. } } => {
+            let password = read_password(std::io::stdin().lock())?;
             let body = json!({ "email": email, "password": password.expose() });
             operator.call("PATCH", PATH, Some(&body)).await?
         }
@@ -116,7 +125,10 @@ pub(crate) async fn users(settings: &Settings, args: UsersArgs) -> anyhow::Resul
 }
 
 /// The first line, as it is but for its end.
-fn read_password(_from_stdin: &PasswordArgs, input: impl std::io::Read) -> anyhow::Result<Sensitive<String>> {
+///
+/// # Errors
+/// What is no password by its length or its bytes.
+pub(crate) fn read_password(input: impl std::io::Read) -> anyhow::Result<Sensitive<String>> {
     if std::io::stdin().is_terminal() {
         output::remark("type the password, then Enter; it shows on the terminal");
     }
@@ -141,7 +153,6 @@ mod tests {
 
     #[test]
     fn the_password_is_the_first_line_and_its_errors_do_not_show_it() {
-        let args = PasswordArgs { password_stdin: true };
         let longest = "p".repeat(PASSWORD_BYTES_MAX);
         for (input, password) in [
             ("correct horse\n", "correct horse"),
@@ -151,11 +162,11 @@ mod tests {
             (longest.as_str(), longest.as_str()),
             (&format!("{longest}\r\n"), longest.as_str()),
         ] {
-            assert_eq!(read_password(&args, input.as_bytes()).unwrap().expose(), password);
+            assert_eq!(read_password(input.as_bytes()).unwrap().expose(), password);
         }
         let too_long = format!("{longest}p");
         for input in [&b""[..], b"\n", b"secret1\n", b"\nsecret-two", b"secret\xff\xff\xff", too_long.as_bytes()] {
-            let error = format!("{:#}", read_password(&args, input).unwrap_err());
+            let error = format!("{:#}", read_password(input).unwrap_err());
             assert!(error.contains("standard input") && !error.contains("secret"), "{error}");
         }
     }

@@ -2,21 +2,14 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
 use ridgeline_domain::{Sensitive, SubjectId};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::{ClientError, Decision, EventStream, Problem, Scan, ScanState, ScanStatus};
-
-/// The service waits no longer for a decision in one request.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-/// First pause before a request is sent again; doubles each time.
-const PAUSE_FIRST: Duration = Duration::from_millis(200);
-/// Longest pause, also where the service asks for more.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+use crate::transport::{Call, Transport, WAIT_MAX, path_segment};
+use crate::{ClientError, Decision, EventStream, Scan, ScanState, ScanStatus};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -89,31 +82,7 @@ struct Accepted {
 
 /// A client. Clones share its connections.
 #[derive(Debug, Clone)]
-pub struct Client {
-    http: reqwest::Client,
-    base: Url,
-    options: ClientOptions,
-}
-
-/// One exchange to be made.
-struct Call {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Option<(HeaderValue, Vec<u8>)>,
-    /// How long the service was asked to wait.
-    wait: Duration,
-    /// Whether sending it twice means the same as once.
-    repeatable: bool,
-}
-
-impl Call {
-    fn new(method: Method, path: impl Into<String>) -> Self {
-        let repeatable = method == Method::GET;
-        let path = path.into();
-        Self { method, path, headers: HeaderMap::new(), body: None, wait: Duration::ZERO, repeatable }
-    }
-}
+pub struct Client(Transport);
 
 impl Client {
     /// A client; connects with the first call. Proxies of the environment are not used for loopback addresses.
@@ -121,26 +90,7 @@ impl Client {
     /// # Errors
     /// `BadAddress`, `BadApiKey`, `Setup`.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let bad = || ClientError::BadAddress(options.base_url.clone());
-        let base = Url::parse(&options.base_url).map_err(|_| bad())?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() || base.cannot_be_a_base() {
-            return Err(bad());
-        }
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &options.api_key {
-            let mut value = HeaderValue::from_str(key.expose()).map_err(|_| ClientError::BadApiKey)?;
-            value.set_sensitive(true);
-            headers.insert("x-api-key", value);
-        }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("ridgeline/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .default_headers(headers);
-        if is_loopback(&base) {
-            builder = builder.no_proxy();
-        }
-        Ok(Self { http: builder.build().map_err(ClientError::Setup)?, base, options })
+        Transport::new(options).map(Self)
     }
 
     /// Submits a request. With `wait` (at most 30 s) the service answers with the decision if it comes in time. With an
@@ -167,7 +117,7 @@ impl Client {
             call.headers.insert(HeaderName::from_static("idempotency-key"), value.clone());
             call.repeatable = true;
         }
-        let (status, bytes) = self.exchange(&call).await?;
+        let (status, bytes) = self.0.exchange(&call).await?;
         if status == StatusCode::OK {
             let decision = serde_json::from_slice(&bytes).map_err(|_| UNEXPECTED)?;
             return Ok(Submitted::Decided(decision));
@@ -188,7 +138,7 @@ impl Client {
         }
         let mut call = Call::new(Method::GET, path);
         call.wait = wait;
-        self.json(&call, "a status request").await
+        self.0.json(&call, "a status request").await
     }
 
     /// Submits and waits until the request is decided.
@@ -233,7 +183,7 @@ impl Client {
     /// As [`Client::submit`].
     pub async fn delete_subject(&self, subject: &SubjectId) -> Result<String, ClientError> {
         let call = Call::new(Method::DELETE, format!("api/v1/subjects/{subject}"));
-        let Accepted { confirmation_id } = self.json(&call, "a deletion").await?;
+        let Accepted { confirmation_id } = self.0.json(&call, "a deletion").await?;
         Ok(confirmation_id)
     }
 
@@ -255,17 +205,7 @@ impl Client {
             PublicStream::Audit => "audit",
         };
         let from = if from_beginning { "?from=beginning" } else { "" };
-        let url = self.url(&format!("api/v1/tail/{name}{from}"))?;
-        let request = self.http.get(url).header("accept", "text/event-stream").send();
-        let head = tokio::time::timeout(self.options.timeout, request).await;
-        let head = head.map_err(|_| ClientError::Unexpected { what: "a stream request" })?;
-        let response = head.map_err(|source| self.unreachable(source))?;
-        if response.status().is_success() {
-            return Ok(EventStream::new(response, self.options.base_url.clone()));
-        }
-        let status = response.status();
-        let bytes = self.read(response).await?;
-        Err(ClientError::Refused(problem(status, &bytes)))
+        self.0.stream(&format!("api/v1/tail/{name}{from}")).await
     }
 
     /// Hands in one sealed, signed record; returns after the service has made it durable. Safe to repeat: the pipeline
@@ -280,7 +220,7 @@ impl Client {
         }
         call.body = Some((HeaderValue::from_static("avro/binary"), record));
         // The agent's spool repeats it with back-off of its own.
-        self.exchange(&call).await.map(drop)
+        self.0.exchange(&call).await.map(drop)
     }
 
     /// The service's own account of its health.
@@ -290,7 +230,7 @@ impl Client {
     pub async fn health(&self) -> Result<serde_json::Value, ClientError> {
         let mut call = Call::new(Method::GET, "health");
         call.repeatable = false;
-        self.json(&call, "a health request").await
+        self.0.json(&call, "a health request").await
     }
 
     /// Calls any path with an optional JSON body and extra headers, for operators' commands and for phones.
@@ -316,97 +256,12 @@ impl Client {
             let body = serde_json::to_vec(body).map_err(|_| UNEXPECTED)?;
             call.body = Some((HeaderValue::from_static("application/json"), body));
         }
-        let (_, bytes) = self.exchange(&call).await?;
+        let (_, bytes) = self.0.exchange(&call).await?;
         if bytes.is_empty() {
             return Ok(serde_json::Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|_| UNEXPECTED)
     }
-
-    async fn json<T: DeserializeOwned>(&self, call: &Call, what: &'static str) -> Result<T, ClientError> {
-        let (_, bytes) = self.exchange(call).await?;
-        serde_json::from_slice(&bytes).map_err(|_| ClientError::Unexpected { what })
-    }
-
-    /// Makes the exchange, again and again while that is harmless and promising.
-    async fn exchange(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), ClientError> {
-        let mut pause = PAUSE_FIRST;
-        for _ in 1..self.options.attempts_max {
-            let (error, asked) = match self.exchange_once(call).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
-            if !call.repeatable || !error.is_transient() {
-                return Err(error);
-            }
-            tokio::time::sleep(asked.unwrap_or(pause).min(PAUSE_MAX)).await;
-            pause *= 2;
-        }
-        self.exchange_once(call).await.map_err(|(error, _)| error)
-    }
-
-    /// The failure comes with the pause that the service asked for.
-    async fn exchange_once(&self, call: &Call) -> Result<(StatusCode, Vec<u8>), (ClientError, Option<Duration>)> {
-        let url = self.url(&call.path).map_err(|error| (error, None))?;
-        let mut request = self.http.request(call.method.clone(), url).headers(call.headers.clone());
-        request = request.timeout(self.options.timeout + call.wait);
-        if let Some((kind, body)) = &call.body {
-            request = request.header(CONTENT_TYPE, kind).body(body.clone());
-        }
-        let response = request.send().await.map_err(|source| (self.unreachable(source), None))?;
-        let status = response.status();
-        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let asked = asked.map(Duration::from_secs);
-        let bytes = self.read(response).await.map_err(|error| (error, None))?;
-        if status.is_success() {
-            return Ok((status, bytes));
-        }
-        Err((ClientError::Refused(problem(status, &bytes)), asked))
-    }
-
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
-        let max = self.options.answer_bytes_max;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.unreachable(source))? {
-            if bytes.len() + chunk.len() > max {
-                return Err(ClientError::TooLarge { max });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
-
-    fn url(&self, path: &str) -> Result<Url, ClientError> {
-        let text = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
-        Url::parse(&text).map_err(|_| ClientError::BadAddress(self.options.base_url.clone()))
-    }
-
-    fn unreachable(&self, source: reqwest::Error) -> ClientError {
-        // The error would name the whole address, which may hold ids.
-        ClientError::Unreachable { address: self.options.base_url.clone(), source: source.without_url() }
-    }
-}
-
-fn is_loopback(base: &Url) -> bool {
-    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Keeps a text from reaching beyond its place in a path; ids need no escapes.
-fn path_segment(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect()
-}
-
-fn problem(status: StatusCode, bytes: &[u8]) -> Problem {
-    let mut problem: Problem = serde_json::from_slice(bytes).unwrap_or_else(|_| Problem {
-        status: 0,
-        code: String::new(),
-        title: status.canonical_reason().unwrap_or_default().to_owned(),
-        detail: String::new(),
-        request_id: String::new(),
-    });
-    problem.status = status.as_u16();
-    problem
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Why a call failed.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 /// A refusal by the service, as its `application/problem+json` says, or what device authentication answers in its place.
@@ -20,15 +22,18 @@ pub struct Problem {
     /// Names this exchange in the service's log.
     #[serde(default, alias = "requestId")]
     pub request_id: String,
+    /// How long the service asks to be left alone.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { status, code, title, detail, request_id } = self;
-        if code.is_empty() {
-            write!(f, "HTTP {status} {title}")?;
-        } else {
-            write!(f, "{code}: {title} (HTTP {status})")?;
+        let Self { status, code, title, detail, request_id, .. } = self;
+        match (code.as_str(), title.as_str()) {
+            ("", title) => write!(f, "HTTP {status} {title}")?,
+            (code, "") => write!(f, "{code} (HTTP {status})")?,
+            (code, title) => write!(f, "{code}: {title} (HTTP {status})")?,
         }
         if !detail.is_empty() && detail != title {
             write!(f, ": {detail}")?;
@@ -83,6 +88,9 @@ pub enum ClientError {
         /// How long was waited.
         seconds: u64,
     },
+    /// A token has characters that no header carries.
+    #[error("the token has characters that cannot be sent")]
+    BadToken,
 }
 
 impl ClientError {

@@ -6,11 +6,15 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ridgeline_domain::{AgentId, Operation, Permission, Position, ReaderId, SubjectId};
 
 mod engine;
+mod phone;
+mod security;
 mod service;
 mod template;
 mod users;
 
 pub(crate) use engine::{EvalArgs, InspectArgs};
+pub(crate) use phone::{PhoneArgs, PhoneCommand, RegisterArgs};
+pub(crate) use security::{DevicesArgs, DevicesCommand, EvidenceArgs, EvidenceCommand, RevokeArgs};
 pub(crate) use service::{
     ClusterArgs, InitArgs, MigrateArgs, Role, RoleArgs, RunArgs, SchemasArgs, SchemasCommand, ServeArgs, TopicsArgs,
     TopicsCommand,
@@ -78,6 +82,8 @@ pub(crate) enum Command {
     Merger(RoleArgs),
     /// Run an auth worker: registers devices, signs them in, signs tokens
     Auth(RoleArgs),
+    /// Run a notify worker: tells phones that an action waits, and initiating clients that it is decided
+    Notify(RoleArgs),
     /// Run several roles in one process
     Run(RunArgs),
     /// Run a capture agent that hands its scans to a running service, or to Kafka
@@ -122,6 +128,14 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// List, add, disable and enable the service's own users, and set their passwords (admin port)
     Users(UsersArgs),
+    /// List registered devices (admin port)
+    Devices(DevicesArgs),
+    /// End tokens before their time: of a user, a device, a session, or everybody (admin port)
+    Revoke(RevokeArgs),
+    /// Export and check the proof that an action was approved
+    Evidence(EvidenceArgs),
+    /// A phone in software: register it, sign in, and approve or reject what waits for its user
+    Phone(PhoneArgs),
 }
 
 /// Options of the demo.
@@ -129,6 +143,9 @@ pub(crate) enum Command {
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    /// What to show: fingers that are enrolled and found again, or a phone that signs in and approves a payment
+    #[arg(long, value_name = "STORY", default_value = "fingers", conflicts_with_all = ["scans", "fingers", "seed"])]
+    pub(crate) story: Story,
     /// Use these images instead of synthetic ones: `<finger>_<impression>.<ext>`
     #[arg(long, value_name = "DIR")]
     pub(crate) scans: Option<PathBuf>,
@@ -148,6 +165,15 @@ pub(crate) struct DemoArgs {
     /// Seed of the synthetic fingers
     #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
     pub(crate) seed: u64,
+}
+
+/// What a demo shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Story {
+    /// Enrol, verify, identify.
+    Fingers,
+    /// Register, sign in, approve, refresh, and a theft.
+    Auth,
 }
 
 /// Options of a capture agent.
@@ -422,6 +448,13 @@ mod tests {
             &["ridgeline", "demo", "--dpi", "500"],
             &["ridgeline", "agent"],
             &["ridgeline", "keys", "create", "x", "biometric:everything"],
+            &["ridgeline", "phone", "register"],
+            &["ridgeline", "phone", "register", "--email", "a@b"],
+            &["ridgeline", "phone", "register", "--email", "a@b", "--password-stdin", "--web-token-file", "t"],
+            &["ridgeline", "phone", "register", "--web-token-file", "t", "--type", "watch"],
+            &["ridgeline", "phone", "register", "--web-token-file", "t", "--device-name", "a\nb"],
+            &["ridgeline", "phone", "approve", "../devices"],
+            &["ridgeline", "phone", "watch", "--every", "0"],
         ] {
             assert!(Args::try_parse_from(line).is_err(), "{line:?}");
         }
@@ -447,6 +480,12 @@ mod tests {
             "ridgeline schemas register --config f",
             "ridgeline migrate --dry-run --cql c:9042 --kafka k:9092",
             "ridgeline init --gateway gw-1",
+            "ridgeline phone register --email linh@example.vn --password-stdin",
+            "ridgeline phone register --web-token-file t --device-name An --type tablet --language vi --file p",
+            "ridgeline phone login --url http://127.0.0.1:1",
+            "ridgeline phone --file p watch --every 1",
+            "ridgeline phone approve 000102030405060708090a0b0c0d0e0f --code 42 --yes",
+            "ridgeline phone reject 000102030405060708090a0b0c0d0e0f --reason no",
         ] {
             assert!(Args::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

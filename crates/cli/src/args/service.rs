@@ -81,6 +81,8 @@ pub(crate) enum Role {
     Merger,
     /// Devices, tokens, confirmations.
     Auth,
+    /// Tells phones and initiating clients.
+    Notify,
 }
 
 impl Role {
@@ -92,6 +94,7 @@ impl Role {
             Self::Gallery => "gallery",
             Self::Merger => "merger",
             Self::Auth => "auth",
+            Self::Notify => "notify",
         }
     }
 }

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use ridgeline_domain::{DurationMs, TrustPolicy};
+use ridgeline_egress::{Untrusted, UntrustedOptions};
+use ridgeline_flow::auth::ApprovalPolicy;
 use ridgeline_gateway::TrustedProxy;
 use ridgeline_identity::{IdentityConfig, OidcConfig};
 use serde::Deserialize;
+
+use super::approvals;
 
 /// Issuer of tokens where `auth.issuer` names none. Not the public address: users belong to their issuer, and an address may change.
 const ISSUER: &str = "ridgeline";
@@ -26,6 +30,28 @@ pub(crate) struct AuthSettings {
     pub(crate) rate_limits: bool,
     /// Proxies whose `X-Forwarded-For` says where a call came from.
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
+    /// File of the approval policy; `None`: everybody approves what he initiates.
+    pub(crate) approvals: Option<PathBuf>,
+    /// Whether callbacks may lead into this network and be plain HTTP.
+    pub(crate) private_callbacks: bool,
+    /// Certificates that callbacks are believed by beside the system's.
+    pub(crate) callback_ca_file: Option<PathBuf>,
+    /// Where notifications go.
+    pub(crate) push: Option<PushSettings>,
+}
+
+/// Firebase Cloud Messaging.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushSettings {
+    /// JSON file of the service account.
+    pub(crate) service_account_file: PathBuf,
+    /// The project; `None`: the service account's.
+    pub(crate) project_id: Option<String>,
+    /// Address of the service; `None`: Google's.
+    pub(crate) base_url: Option<String>,
+    /// Certificates that it is believed by; `None`: the system's.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A provider of identities (OpenID Connect).
@@ -50,6 +76,10 @@ pub(super) struct AuthFile {
     trust: TrustFile,
     rate_limits: Option<bool>,
     trusted_proxies: Vec<String>,
+    approvals: Option<PathBuf>,
+    private_callbacks: bool,
+    callback_ca_file: Option<PathBuf>,
+    push: Option<PushSettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,7 +118,17 @@ pub(super) fn auth(file: AuthFile) -> anyhow::Result<AuthSettings> {
     }
     let proxy = |text: &String| text.parse().with_context(|| format!("auth.trusted_proxies {text:?}"));
     let trusted_proxies = file.trusted_proxies.iter().map(proxy).collect::<Result<_, _>>()?;
-    Ok(AuthSettings { issuer, oidc: file.oidc, trust, rate_limits: file.rate_limits.unwrap_or(true), trusted_proxies })
+    Ok(AuthSettings {
+        issuer,
+        oidc: file.oidc,
+        trust,
+        rate_limits: file.rate_limits.unwrap_or(true),
+        trusted_proxies,
+        approvals: file.approvals,
+        private_callbacks: file.private_callbacks,
+        callback_ca_file: file.callback_ca_file,
+        push: file.push,
+    })
 }
 
 fn check_issuer(name: &str, issuer: &str) -> anyhow::Result<()> {
@@ -100,6 +140,30 @@ fn check_issuer(name: &str, issuer: &str) -> anyhow::Result<()> {
 }
 
 impl AuthSettings {
+    /// The approval policy, read.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a rule that nobody could keep.
+    pub(crate) fn approval_policy(&self) -> anyhow::Result<ApprovalPolicy> {
+        self.approvals
+            .as_ref()
+            .map_or_else(|| Ok(ApprovalPolicy::default()), |path| approvals::read(path, &self.issuer))
+    }
+
+    /// What calls the addresses that initiating clients name.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds no certificate.
+    pub(crate) fn callbacks(&self) -> anyhow::Result<Untrusted> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("auth.callback_ca_file {}", path.display()))
+        };
+        let authority = self.callback_ca_file.as_ref().map(read).transpose()?;
+        let options =
+            UntrustedOptions { allow_private: self.private_callbacks, authority, ..UntrustedOptions::default() };
+        Untrusted::new(options).context("auth.callback_ca_file")
+    }
+
     /// With the provider's certificates read.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Configuration: command line, then file, then defaults; read once, into plain structs.
 
+mod approvals;
 mod auth;
 mod cluster;
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! an image that shows no finger is searched; an enrolled template is handed back as a probe.
 
 mod cast;
+mod phones;
 mod plan;
 mod report;
 mod tell;
 
 pub(crate) use cast::{Cast, Finger, write_examples};
+pub(crate) use phones::{PhoneReport, Stage, tell_phones};
 pub(crate) use plan::{Ended, Step, plan};
 pub(crate) use report::Report;
 pub(crate) use tell::tell;

@@ -16,6 +16,16 @@ fn the_demo_tells_the_same_story_over_kafka_and_cassandra() {
 }
 
 #[test]
+fn the_demo_tells_the_same_story_of_a_phone_over_kafka_and_cassandra() {
+    let Some(place) = Place::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["demo", "--story", "auth", "--exit", "--json", "--kafka", &place.kafka, "--cql", &place.cql];
+    let demo = ridgeline(dir.path()).env_remove("RIDGELINE_DATA_DIR").args(arguments).output().unwrap();
+    assert!(demo.status.success(), "{}", text(&demo.stderr));
+    crate::is_the_story_of_phones(&demo.stdout);
+}
+
+#[test]
 fn a_role_says_what_is_missing_before_it_can_start() {
     let dir = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {

@@ -13,6 +13,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use ridgeline_testkit::covers;
+
 use crate::running::{Up, ridgeline, text, within};
 
 fn run(arguments: &[&str], dir: &Path) -> Output {
@@ -94,6 +96,46 @@ fn the_demo_tells_its_story_and_leaves_nothing_behind() {
     is_the_whole_story(&demo.stdout);
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     assert!(!dir.path().join("ridgeline-data").exists());
+}
+
+/// Every step of the story of device authentication, and that it leaves nothing behind.
+fn is_the_story_of_phones(printed: &[u8]) {
+    let story: serde_json::Value = serde_json::from_slice(printed).unwrap();
+    let steps = story["steps"].as_array().unwrap();
+    for step in steps {
+        let mut members: Vec<_> = step.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["expected", "got", "ok", "status", "step"]);
+        assert_eq!(step["ok"], true, "{step}");
+    }
+    assert!(steps.len() >= 20, "{story}");
+    let of = |name: &str| steps.iter().find(|step| step["step"].as_str().unwrap().contains(name)).unwrap();
+    assert_eq!(of("thief")["status"], 401);
+    assert_eq!(of("session is over")["status"], 401);
+    assert_eq!(of("critical")["got"], "refresh_token_reused, critical");
+    let text = text(printed);
+    for secret in ["eyJ", "BEGIN", "correct horse"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn the_demo_tells_the_story_of_a_phone_and_a_theft() {
+    covers!("R-083", "R-084");
+    let dir = tempfile::tempdir().unwrap();
+    let demo = ridgeline(dir.path())
+        .env_remove("RIDGELINE_DATA_DIR")
+        .args(["demo", "--story", "auth", "--exit", "--json"])
+        .output()
+        .unwrap();
+    assert!(demo.status.success(), "{}", text(&demo.stderr));
+    is_the_story_of_phones(&demo.stdout);
+    assert!(!dir.path().join("ridgeline-data").exists());
+    let (stdout, stderr) = (text(&demo.stdout), text(&demo.stderr));
+    assert!(
+        !stderr.contains("50000") && !stderr.contains("eyJ"),
+        "no amount and no token in a log line: {stdout}{stderr}"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod records;
 mod sampler;
 mod secure;
 mod site;
+mod tokens;
 mod traffic;
 mod workers;
 
@@ -120,5 +121,6 @@ scenarios! {
     d1_d5_fault_12_scale_up_and_down: "12 scale-up-and-down", When::Full, Place::shared => workers::scale_up_and_down;
     d1_fault_13_tls_and_passwords: "13 tls-and-passwords", When::Full, Place::guarded => secure::elsewhere;
     d1_fault_14_registry: "14 registry", When::Full, Place::registered => secure::elsewhere;
+    d1_t1_fault_16_tokens: "16 tokens", When::Always, Place::shared => tokens::tokens;
     d1_fault_15_soak: "15 soak", When::Full, Place::shared => secure::soak;
 }

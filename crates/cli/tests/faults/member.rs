@@ -101,10 +101,20 @@ impl Member {
 
     /// A client of a gateway that sends each request once.
     pub(crate) fn client(&self, key: &str) -> Client {
-        let url = self.address("is up: ", "\n").unwrap();
+        let url = self.url();
         let mut options = ClientOptions::new(url, Some(Sensitive::new(key.to_owned())));
         options.attempts_max = 1;
         Client::new(options).unwrap()
+    }
+
+    /// Address of a gateway.
+    pub(crate) fn url(&self) -> String {
+        self.address("is up: ", "\n").unwrap()
+    }
+
+    /// Address of its admin port.
+    pub(crate) fn admin_url(&self) -> String {
+        self.address("metrics ", "/metrics").unwrap()
     }
 
     /// The first API key, which a gateway makes.

@@ -91,7 +91,7 @@ pub(crate) async fn offsets_reset(place: &Place) -> Verdict {
     site.settle(&ledger).await;
     matcher.stop().await;
     let (before, published) = (rows(&site).await, site.watcher.records());
-    set_back(&site).await;
+    set_back(&site, Topic::Scans, "matcher", AGAIN).await;
     let _again = site.start("matcher", "matcher").await;
     let mut verdict = site.judge(&ledger).await;
     let again = site.watcher.records() - published;
@@ -116,13 +116,13 @@ async fn rows(site: &Site) -> BTreeMap<String, Option<(Version, Bytes)>> {
 }
 
 /// Commits lower offsets as the only member of the group, a record of each partition in turn.
-async fn set_back(site: &Site) {
-    let (topic, group) = (Topic::Scans.name(&site.prefix), GroupId(format!("{}matcher", site.prefix)));
+pub(crate) async fn set_back(site: &Site, topic: Topic, group: &str, again: u64) {
+    let (topic, group) = (topic.name(&site.prefix), GroupId(format!("{}{group}", site.prefix)));
     let committed = site.log.committed(&topic, &group).await.unwrap();
     let mut offsets: Vec<u64> = committed.iter().map(|offset| offset.map_or(0, |offset| offset.0)).collect();
     let total: u64 = offsets.iter().sum();
-    assert!(total >= AGAIN, "only {total} records");
-    let mut left = AGAIN;
+    assert!(total >= again, "only {total} records");
+    let mut left = again;
     while left > 0 {
         for offset in &mut offsets {
             if left > 0 && *offset > 0 {
@@ -149,5 +149,5 @@ async fn set_back(site: &Site) {
     drop(alone);
     let moved = site.log.committed(&topic, &group).await.unwrap();
     let sum: u64 = moved.iter().map(|offset| offset.map_or(0, |offset| offset.0)).sum();
-    assert_eq!(sum, total - AGAIN, "the offsets were set back");
+    assert_eq!(sum, total - again, "the offsets were set back");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
 /// What a process uses that is not told otherwise.
 pub(crate) const SESSION_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What auth workers take proofs of possession to speak of; nobody is reached there.
+pub(crate) const PUBLIC_URL: &str = "http://faults.example";
 
 /// A deployment; removed when dropped.
 pub(crate) struct Site {
@@ -71,7 +74,8 @@ impl Site {
                 "[kafka.options]\n\"session.timeout.ms\" = \"{session}\"\n\"heartbeat.interval.ms\" = \"{heartbeat}\"\n"
             );
         }
-        std::fs::write(&config, keys + &text).unwrap();
+        let public = format!("public_url = \"{PUBLIC_URL}\"\n");
+        std::fs::write(&config, public + &keys + &text + "[auth]\nrate_limits = false\n").unwrap();
         let registering = place.registry.as_ref().map(|_| &["schemas", "register"][..]);
         let making = [&["init", "--gateway", "gw1"][..], &["topics", "apply"], &["migrate"]];
         for arguments in making.into_iter().chain(registering) {
@@ -101,6 +105,16 @@ impl Site {
         command.args([role, "--name", name, "--log-level", "warn"]);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command
+    }
+
+    /// Adds a user through the admin port of a gateway.
+    pub(crate) fn add_user(&self, gateway: &Member, email: &str, password: &str) {
+        let mut command = ridgeline(&self.config);
+        command.args(["users", "--admin-url", &gateway.admin_url(), "add", email, "--password-stdin", "--data-dir"]);
+        command.arg(self.dir.path().join(gateway.name()));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), password.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
     }
 
     /// Starts what `command` says under the name it bears; returns at once.

@@ -5,6 +5,7 @@
 
 #[path = "../common/oracle.rs"]
 mod oracle;
+mod phones;
 #[path = "../common/scans.rs"]
 mod scans;
 mod service;

@@ -1,57 +1,8 @@
-use parking::Server;
 use ridgeline_domain::{Operation, Outcome};
 
 use super::*;
+use crate::testing::{Server, answer};
 use crate::{PublicStream, Sample};
-
-/// A server that answers connections with given texts, one after the other, and keeps what it was sent.
-mod parking {
-    use std::sync::{Arc, Mutex};
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    pub(super) struct Server {
-        pub(super) url: String,
-        pub(super) seen: Arc<Mutex<Vec<String>>>,
-    }
-
-    impl Server {
-        pub(super) async fn answering(answers: Vec<String>) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            let seen = Arc::new(Mutex::new(Vec::new()));
-            let log = seen.clone();
-            tokio::spawn(async move {
-                for answer in answers {
-                    let (mut socket, _) = listener.accept().await.unwrap();
-                    let request = read_request(&mut socket).await;
-                    log.lock().unwrap().push(request);
-                    let _ = socket.write_all(answer.as_bytes()).await;
-                }
-            });
-            Self { url, seen }
-        }
-    }
-
-    async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
-        let mut text = String::new();
-        let mut buffer = vec![0; 65_536];
-        loop {
-            let n = socket.read(&mut buffer).await.unwrap();
-            text.push_str(&String::from_utf8_lossy(&buffer[..n]));
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if n == 0 || body.len() >= length.map_or(0, |n| n.parse().unwrap()) {
-                return text;
-            }
-        }
-    }
-}
-
-fn answer(status: &str, extra: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{extra}\r\n{body}", body.len())
-}
 
 fn client(server: &Server) -> Client {
     Client::new(ClientOptions::new(&server.url, Some(Sensitive::new("rl_secret".to_owned())))).unwrap()
@@ -101,6 +52,17 @@ async fn only_what_may_be_repeated_is_repeated() {
     let problem = error.problem().unwrap();
     assert_eq!((problem.code.as_str(), problem.request_id.as_str(), problem.status), ("RL-5002", "r1", 503));
     assert_eq!(server.seen.lock().unwrap().len(), 1, "a submission without a key is sent once");
+}
+
+#[tokio::test]
+async fn who_is_told_to_wait_long_is_told_so_and_asks_no_more() {
+    let body = r#"{"message":"Too many requests","statusCode":429,"code":"RL-1405","requestId":"r2"}"#;
+    let limited = |seconds: u32| answer("429 Too Many Requests", &format!("retry-after: {seconds}\r\n"), body);
+    let server = Server::answering(vec![limited(0), limited(60)]).await;
+    let error = client(&server).status("0a", Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.problem().unwrap().retry_after, Some(Duration::from_secs(60)));
+    assert_eq!(error.to_string(), "RL-1405 (HTTP 429): Too many requests [request r2]");
+    assert_eq!(server.seen.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
