@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod driver;
+pub mod idle;
 pub mod pipe;
 pub mod report;
 pub mod sealing;
@@ -16,9 +17,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
 use ridgeline_client::{Client, ClientOptions};
-use ridgeline_domain::{AgentId, Operation, Permission, Policy, Sensitive};
+use ridgeline_domain::{AgentId, Operation, Permission, Policy, Sensitive, TrustPolicy};
 use ridgeline_embedded::{Embedded, EmbeddedOptions};
-use ridgeline_gateway::{Gateway, GatewayLimits, GatewayParts, SchemaSource, ServeLimits, serve};
+use ridgeline_gateway::{AuthParts, Gateway, GatewayLimits, GatewayParts, SchemaSource, ServeLimits, serve};
+use ridgeline_identity::{Identity, IdentityConfig};
 use ridgeline_intake::Signer;
 use ridgeline_ports::{Clock, EventLog, RowKey, Store};
 use ridgeline_runtime::{CpuPool, Health, Limits, LogTime, SystemClock, SystemEntropy};
@@ -37,6 +39,10 @@ pub struct Service {
     pub platform: Arc<Platform>,
     /// A client with every permission.
     pub client: Arc<Client>,
+    /// Address of the HTTP interface.
+    pub url: String,
+    /// Its keys, for the workers of device authentication.
+    pub ring: KeyRing,
     /// Stops it.
     pub stop: CancellationToken,
     _dir: Option<TempDir>,
@@ -66,7 +72,8 @@ impl Service {
     /// What the log, the store, the network or the keys said.
     pub async fn over(log: Arc<dyn EventLog>, store: Arc<dyn Store>, prefix: String) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let ring = KeyRing::create(&SystemEntropy)?;
+        let mut ring = KeyRing::create(&SystemEntropy)?;
+        ring.ensure_command_keys(&SystemEntropy)?;
         let key = SigningKey::generate(&SystemEntropy)?;
         let agent: AgentId = "gateway:bench".parse().context("agent id")?;
         let mut agents = AgentRegistry::new();
@@ -100,10 +107,18 @@ impl Service {
         store.insert_new(table::API_KEYS, &RowKey::single(api_key.id().as_str()), encode(&row)?.into(), None).await?;
         let stop = CancellationToken::new();
         let signer = Signer::new(agent, key, ring.sealing_key());
-        let url = open(&platform, signer, cpu, &stop).await?;
+        let auth = AuthParts {
+            identity: identity(store.clone())?,
+            commands: ring.command_key().context("command key")?,
+            sender: "gateway:bench".parse().context("agent id")?,
+            rate_limits: false,
+            trust: TrustPolicy::default(),
+            trusted_proxies: Vec::new(),
+        };
+        let url = open(&platform, (signer, auth), cpu, &stop).await?;
         let secret = Sensitive::new(api_key.reveal().expose().clone());
-        let client = Arc::new(Client::new(ClientOptions::new(url, Some(secret)))?);
-        Ok(Self { platform, client, stop, _dir: None })
+        let client = Arc::new(Client::new(ClientOptions::new(url.clone(), Some(secret)))?);
+        Ok(Self { platform, client, url, ring, stop, _dir: None })
     }
 
     /// The log under the service.
@@ -113,7 +128,20 @@ impl Service {
     }
 }
 
-async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &CancellationToken) -> Result<String> {
+/// Who checks tokens of the bench.
+///
+/// # Errors
+/// None that a bench can cause.
+pub fn identity(store: Arc<dyn Store>) -> Result<Identity> {
+    Ok(Identity::new(IdentityConfig { issuer: "bench".to_owned(), oidc: None }, store)?)
+}
+
+async fn open(
+    platform: &Arc<Platform>,
+    (signer, auth): (Signer, AuthParts),
+    cpu: CpuPool,
+    stop: &CancellationToken,
+) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let gateway = Gateway::new(GatewayParts {
@@ -133,7 +161,7 @@ async fn open(platform: &Arc<Platform>, signer: Signer, cpu: CpuPool, stop: &Can
         schemas: SchemaSource::Own,
         admin_key: None,
         metrics: None,
-        auth: None,
+        auth: Some(auth),
         stop: stop.clone(),
     });
     tokio::spawn(serve(listener, gateway.router(), None, stop.clone(), ServeLimits::default()));
