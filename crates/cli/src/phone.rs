@@ -147,16 +147,17 @@ impl Terminal<'_> {
         }
         if !yes {
             output::remark("approve this? [y/N]");
-            if !is_yes(std::io::stdin().lock()) {
+            if !is_yes(&typed(std::io::stdin().lock())) {
                 output::line("not approved");
                 return Ok(ExitCode::from(1));
             }
         }
-        if shown.needs_display_code && code.is_none() {
-            output::remark("a code is shown where this was asked for: approve it with --code NN");
-            return Ok(ExitCode::from(1));
+        let mut code = code.map(str::to_owned);
+        if code.is_none() && shown.needs_display_code == Some(true) {
+            output::remark("which code is shown where this was asked for?");
+            code = Some(typed(std::io::stdin().lock()));
         }
-        let settled = self.phone.approve(&self.client, &shown, code).await?;
+        let settled = self.phone.approve(&self.client, &shown, code.as_deref()).await?;
         output::line(&self::settled(&settled));
         Ok(ExitCode::SUCCESS)
     }
@@ -166,8 +167,11 @@ impl Terminal<'_> {
         let id = confirmation.confirmation_id;
         let (yes, no) = (command("approve", self.file), command("reject", self.file));
         let text = self::shown(confirmation, now);
-        let code =
-            if confirmation.needs_display_code { " --code NN    (NN is shown where this was asked for)" } else { "" };
+        let code = match confirmation.needs_display_code {
+            Some(true) => " --code NN",
+            Some(false) => "",
+            None => " [--code NN]",
+        };
         format!("{text}\n  {yes} {id}{code}\n  {no} {id}\n")
     }
 }
@@ -230,11 +234,15 @@ fn in_a_line(device: &Device, is_own: bool) -> String {
     format!("{device_id} {device_name}, {device_type}, {key_algorithm}, trust {trust_level}, last used {used}{own}")
 }
 
-/// A line that says yes; the end of input does not.
-fn is_yes(input: impl BufRead) -> bool {
+/// The next line, without the space around it; empty at the end of input and for what is no text.
+fn typed(input: impl BufRead) -> String {
     let mut line = String::new();
     let read = input.take(64).read_line(&mut line);
-    read.is_ok() && matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    read.map_or_else(|_| String::new(), |_| line.trim().to_owned())
+}
+
+fn is_yes(line: &str) -> bool {
+    line.eq_ignore_ascii_case("y") || line.eq_ignore_ascii_case("yes")
 }
 
 /// Whether what follows `http://` leads to this machine.
@@ -332,9 +340,9 @@ mod tests {
             ("n\ny\n", false),
             ("yess", false),
         ] {
-            assert_eq!(is_yes(text.as_bytes()), yes, "{text:?}");
+            assert_eq!(is_yes(&typed(text.as_bytes())), yes, "{text:?}");
         }
-        assert!(!is_yes(&[0xff, b'y', b'\n'][..]));
+        assert_eq!(typed(&[0xff, b'y', b'\n'][..]), "");
     }
 
     fn refused(status: u16, retry_after: Option<Duration>) -> PhoneError {

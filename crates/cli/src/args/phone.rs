@@ -48,10 +48,10 @@ pub(crate) enum PhoneCommand {
     Approve {
         /// Id of the confirmation, as `watch` shows it
         id: ActionId,
-        /// The code that whoever asks for the action shows
+        /// The code that is shown where the action was asked for; asked for where it is needed
         #[arg(long, value_name = "NN")]
         code: Option<String>,
-        /// Do not ask
+        /// Do not ask whether to approve
         #[arg(long)]
         yes: bool,
     },

@@ -24,6 +24,7 @@ fn confirmation() -> Value {
     json!({
         "confirmationId": ID, "status": "pending", "actionType": "payment", "actionPayload": { "amount": 5 },
         "challenge": "secret-challenge", "approvals": [{ "approver": "linh", "at": TIME }], "requiredApprovals": 2,
+        "needsDisplayCode": true,
         "createdAt": TIME, "expiresAt": TIME,
     })
 }
@@ -142,6 +143,7 @@ async fn an_action_is_initiated_shown_approved_rejected_and_redeemed() {
     let phone = Credential::Bound { token: &web, key: &key };
     let shown = client.status(phone, action(), Duration::from_secs(90)).await.unwrap();
     assert_eq!((shown.required_approvals, shown.approvals[0].approver.as_str()), (2, "linh"));
+    assert_eq!(shown.needs_display_code, Some(true));
     assert_eq!(client.pending(phone).await.unwrap().len(), 1);
     let device = OTHER.parse().unwrap();
     let settled = client.verify(phone, action(), device, "sig", Some("42")).await.unwrap();

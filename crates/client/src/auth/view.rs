@@ -169,9 +169,9 @@ pub struct Confirmation {
     /// How many approvals it takes.
     #[serde(default = "one")]
     pub required_approvals: u32,
-    /// Whether approvers must type a code that is shown where it was asked for.
+    /// Whether an approval must name the code that the user is shown; `None` where the service does not say.
     #[serde(default)]
-    pub needs_display_code: bool,
+    pub needs_display_code: Option<bool>,
     /// When it was asked for.
     #[serde(deserialize_with = "time")]
     pub created_at: Timestamp,
