@@ -13,7 +13,7 @@ use ridgeline_domain::Sensitive;
 use serde_json::{Value, json};
 
 use crate::running::{Up, text};
-use crate::users::{PASSWORD, users};
+use crate::users::{PASSWORD, told, users};
 
 struct Phone {
     key: SigningKey,
@@ -123,4 +123,42 @@ async fn a_phone_registers_signs_in_and_survives_a_crash_and_a_thief_ends_his_ow
     for secret in [PASSWORD, &token(&session), stolen.as_str().unwrap()] {
         assert!(!log.contains(secret) && !shown.contains(secret), "a secret was written");
     }
+}
+
+#[test]
+fn a_phone_in_software_registers_signs_in_and_shows_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = Up::start(dir.path(), &[]);
+    assert!(users(&up, &["add", "linh@example.vn", "--password-stdin"], PASSWORD).status.success());
+    let file = dir.path().join("p.json");
+    let mut shown = String::new();
+    let mut phone = |arguments: &[&str], input: &str| {
+        let arguments = [&["--file", file.to_str().unwrap()], arguments].concat();
+        let output = told(&up, "phone", &arguments, input);
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        shown.push_str(&said);
+        (output.status.code().unwrap(), said)
+    };
+    let fails = |(code, said): (i32, String), advice: &str| assert!(code == 2 && said.contains(advice), "{said}");
+    let works = |(code, said): (i32, String), word: &str| assert!(code == 0 && said.contains(word), "{said}");
+    let register = ["register", "--email", "linh@example.vn", "--password-stdin", "--device-name", "Máy Linh"];
+    fails(phone(&["login"], ""), "phone register");
+    fails(phone(&register, "wrong password"), "RL-1401");
+    works(phone(&register, PASSWORD), "trust high");
+    fails(phone(&["devices"], ""), "phone login");
+    works(phone(&["login"], ""), "signed in until");
+    // Each is a process of its own: what one got the next one has.
+    for _ in 0..3 {
+        works(phone(&["refresh"], ""), "signed in until");
+    }
+    works(phone(&["devices"], ""), "Máy Linh, mobile, ES256, trust high");
+
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let (_, _, log) = up.terminate();
+    let session = &kept["session"];
+    for secret in [&kept["signingKey"], &kept["proofKey"], &session["accessToken"], &session["refreshToken"]] {
+        let secret = secret.as_str().unwrap().trim();
+        assert!(!shown.contains(secret) && !log.contains(secret), "a secret was written");
+    }
+    assert!(!shown.contains(PASSWORD) && !shown.contains("PRIVATE KEY"), "a secret was written");
 }

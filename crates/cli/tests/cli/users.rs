@@ -10,8 +10,13 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// The command with this on its standard input.
 pub(crate) fn users(up: &Up, arguments: &[&str], input: &str) -> Output {
+    told(up, "users", arguments, input)
+}
+
+/// Any command with this on its standard input.
+pub(crate) fn told(up: &Up, name: &str, arguments: &[&str], input: &str) -> Output {
     let mut command = up.command();
-    command.arg("users").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg(name).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that refuses its arguments does not read.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
