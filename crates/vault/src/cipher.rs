@@ -1,13 +1,16 @@
 //! Ciphertexts: `RL1 ‖ purpose u8 ‖ key version u32 ‖ salt 16 ‖ nonce 12 ‖ data ‖ tag 16`, big endian.
 //!
-//! AES-256-GCM (NIST SP 800-38D). Each message has its own key, HKDF-SHA256 (RFC 5869) of the ring key with the salt, so the
-//! number of messages under a ring key is not bounded by the 96 bits of the nonce.
+//! AES-256-GCM (NIST SP 800-38D). The key of a message is HKDF-SHA256 (RFC 5869) of the ring key with the salt. A vault keeps a salt for
+//! [`SEALED_PER_SALT`] messages, each with a random nonce of its own, so the number of messages under a ring key is not bounded by
+//! the 96 bits of the nonce, and two nonces under one salt are equal with a probability of 2^-65.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aes_gcm::aead::AeadInPlace as _;
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce, Tag};
 use hkdf::Hkdf;
+use parking_lot::Mutex;
 use ridgeline_domain::Sensitive;
 use ridgeline_ports::{Entropy, RowKey};
 use sha2::Sha256;
@@ -22,6 +25,8 @@ const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = MAGIC.len() + 1 + 4 + SALT_BYTES + NONCE_BYTES;
+/// Messages under one salt.
+const SEALED_PER_SALT: u32 = 1 << 16;
 const KEY_LABEL: &[u8] = b"ridgeline/ciphertext/v1";
 
 /// How much longer a ciphertext is than its plaintext.
@@ -66,16 +71,31 @@ impl Aad {
 }
 
 /// Seals and opens under a key ring. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Vault {
     ring: Arc<KeyRing>,
+    /// What messages of a purpose are sealed under now. Clones share it.
+    batches: Arc<Mutex<HashMap<Purpose, Batch>>>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("ring", &self.ring).finish_non_exhaustive()
+    }
+}
+
+/// A salt, the key that it gives, and for how many messages more.
+struct Batch {
+    salt: [u8; SALT_BYTES],
+    cipher: Arc<Aes256Gcm>,
+    left: u32,
 }
 
 impl Vault {
     /// A vault over `ring`. A ring that is rotated later needs a new vault.
     #[must_use]
     pub fn new(ring: KeyRing) -> Self {
-        Self { ring: Arc::new(ring) }
+        Self { ring: Arc::new(ring), batches: Arc::default() }
     }
 
     /// The ring.
@@ -101,7 +121,7 @@ impl Vault {
         }
         let (version, key) = self.ring.active(purpose)?;
         let aad = aad.encode(purpose)?;
-        let salt = random::public::<SALT_BYTES>(entropy);
+        let (salt, cipher) = self.batch((key, purpose, version), entropy)?;
         let nonce = random::public::<NONCE_BYTES>(entropy);
 
         let mut out = Vec::with_capacity(plaintext.len() + CIPHERTEXT_OVERHEAD_BYTES);
@@ -112,10 +132,26 @@ impl Vault {
         out.extend_from_slice(&nonce);
         out.extend_from_slice(plaintext);
         let body = out.get_mut(HEADER_BYTES..).unwrap_or_default();
-        let cipher = message_cipher(key, purpose, version, &salt)?;
         let tag = cipher.encrypt_in_place_detached(&Nonce::from(nonce), &aad, body).map_err(|_| TOO_LONG)?;
         out.extend_from_slice(&tag);
         Ok(out)
+    }
+
+    /// Salt and cipher of the next message.
+    fn batch(
+        &self,
+        (key, purpose, version): (&Key, Purpose, KeyVersion),
+        entropy: &dyn Entropy,
+    ) -> Result<([u8; SALT_BYTES], Arc<Aes256Gcm>), VaultError> {
+        let mut batches = self.batches.lock();
+        if let Some(batch) = batches.get_mut(&purpose).filter(|batch| batch.left > 0) {
+            batch.left -= 1;
+            return Ok((batch.salt, batch.cipher.clone()));
+        }
+        let salt = random::public::<SALT_BYTES>(entropy);
+        let cipher = Arc::new(message_cipher(key, purpose, version, &salt)?);
+        batches.insert(purpose, Batch { salt, cipher: cipher.clone(), left: SEALED_PER_SALT - 1 });
+        Ok((salt, cipher))
     }
 
     /// Decrypts what [`Vault::seal`] made for the same `purpose` and place.
@@ -203,6 +239,22 @@ mod tests {
         let vault = golden_vault();
         let seal = || vault.seal(Purpose::Field, &place(), PLAINTEXT, &System).unwrap();
         assert_ne!(seal()[8..], seal()[8..]);
+    }
+
+    #[test]
+    fn a_salt_is_kept_for_its_messages_and_no_longer() {
+        let vault = golden_vault();
+        let salt = |purpose| vault.seal(purpose, &place(), PLAINTEXT, &System).unwrap()[8..8 + SALT_BYTES].to_vec();
+        let first = salt(Purpose::Field);
+        assert_eq!((first == salt(Purpose::Field), first == salt(Purpose::Answer)), (true, false));
+        vault.batches.lock().get_mut(&Purpose::Field).unwrap().left = 1;
+        assert_eq!(salt(Purpose::Field), first);
+        assert_ne!(salt(Purpose::Field), first);
+        // Another process, or the same one after a start, has its own.
+        assert_ne!(
+            salt(Purpose::Template),
+            golden_vault().seal(Purpose::Template, &place(), b"", &System).unwrap()[8..24]
+        );
     }
 
     #[test]
