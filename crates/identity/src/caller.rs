@@ -67,12 +67,8 @@ pub struct ActionCaller {
     pub user: UserId,
     /// Which.
     pub action: ActionId,
-    /// The device that approved it last.
-    pub device: DeviceId,
     /// What makes the token unique.
     pub nonce: String,
-    /// `iat`.
-    pub issued_at: Timestamp,
 }
 
 /// `sub` of our own tokens: the bare subject of a user of `issuer`, our own, else the whole `issuer|sub`.
@@ -126,9 +122,7 @@ pub(crate) fn action(claims: Claims, issuer: &str) -> Result<ActionCaller, Token
     Ok(ActionCaller {
         user: user_of(&claims.sub, issuer)?,
         action: claims.confirmation_id.ok_or(TokenError::Claims)?,
-        device: claims.device_id.ok_or(TokenError::Claims)?,
         nonce: claims.nonce.ok_or(TokenError::Claims)?,
-        issued_at: claims.iat,
     })
 }
 

@@ -34,7 +34,8 @@ pub trait Handler: Send + Sync + 'static {
     /// not written again); `Poison` from here is logged, and the record counts as dead-lettered.
     async fn poisoned(&self, record: Arc<Record>, poison: &Poison) -> Result<(), StepError>;
 
-    /// These partitions are ours now; called before the first record of any of them is handled.
+    /// These partitions are ours now; called before the first record of any of them is handled. Called again behind a `released` that
+    /// comes late, for partitions that have come back meanwhile.
     fn assigned(&self, partitions: &[Partition]) {
         let _ = partitions;
     }

@@ -1,7 +1,8 @@
 //! Rows of actions that must be approved, of what is due, and of notifications. No `Debug` on what holds secrets.
 
 use ridgeline_domain::{
-    ActionId, ActionStatus, ActionType, DeliveryStatus, DeviceId, KeyAlgorithm, Language, RequestId, Timestamp, UserId,
+    ActionId, ActionStatus, ActionType, DeliveryStatus, DeviceId, FamilyId, KeyAlgorithm, Language, RequestId,
+    Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,12 @@ pub struct ActionApproval {
     /// When.
     #[serde(with = "millis")]
     pub at: Timestamp,
+    /// In which session.
+    #[serde(with = "display_opt")]
+    pub family_id: Option<FamilyId>,
+    /// When the token was issued that it came with.
+    #[serde(with = "millis")]
+    pub issued_at: Timestamp,
     /// How the device signs.
     #[serde(with = "display")]
     pub key_algorithm: KeyAlgorithm,

@@ -87,6 +87,36 @@ async fn approvals_of_a_revoked_device_count_no_more() {
     assert_eq!(clerk.redeems(&site, action, &token).await.refusal, Some(Refusal::Revoked));
 }
 
+/// In order, what was built on an approval that counts no more goes with it: nobody slips past a step.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_order_a_revoked_approval_takes_those_after_it_along() {
+    let mut site = Site::open(TestClock::running(), None, |ports| ports).await;
+    site.approvals = two_steps(true);
+    site.work(&["a"]);
+    let clerk = Person::of(&site, "clerk", "clerk").await;
+    let accountant = Person::of(&site, "acc", "accountant").await;
+    let ann = Person::of(&site, "ann", "director").await;
+    let bob = Person::of(&site, "bob", "director").await;
+    let (action, challenge) = clerk.starts(&site, payment()).await;
+    accountant.approves(&site, action, &challenge).await;
+    ann.approves(&site, action, &challenge).await;
+    site.revoke("device", &accountant.tokens.device_id.unwrap().to_string()).await.revoked.unwrap();
+    assert_eq!(bob.approves(&site, action, &challenge).await.refusal, Some(Refusal::NotAllowed), "step one is open");
+    assert!(site.action(action).await.approvals.is_empty(), "and everybody can see that");
+    let phone = Phone::new("new-phone-of-acc");
+    phone.register(&site, &accountant.web).await;
+    let accountant = Person { tokens: phone.login(&site).await, phone, web: accountant.web };
+    for (person, ends) in
+        [(&accountant, ActionStatus::Pending), (&ann, ActionStatus::Pending), (&bob, ActionStatus::Approved)]
+    {
+        assert_eq!(status(&person.approves(&site, action, &challenge).await), Some(ends));
+    }
+    let token = token_of(&site, action).await;
+    let family = crate::harness::family_in(ann.tokens.refresh_token.as_ref().unwrap());
+    site.revoke("family", &family).await.revoked.unwrap();
+    assert_eq!(clerk.redeems(&site, action, &token).await.refusal, Some(Refusal::Revoked), "not only the last one's");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn those_whose_turn_it_is_are_told_on_every_device_with_a_push_token() {
     covers!("R-127");

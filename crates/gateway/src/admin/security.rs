@@ -156,7 +156,8 @@ pub(crate) async fn devices(Extract(state): Extract<State>, request: Request) ->
                 Some(whose) => Some(user(&state, &whose).await?),
                 None => None,
             };
-            all(&state, |row| whose.as_ref().is_none_or(|whose| row.user == *whose)).await?
+            all(&state, |row| (removed || row.is_active) && whose.as_ref().is_none_or(|whose| row.user == *whose))
+                .await?
         }
     };
     rows.retain(|row| removed || row.is_active);

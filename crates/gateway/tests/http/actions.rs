@@ -80,6 +80,8 @@ fn approval(user: UserId, at: Timestamp) -> ActionApproval {
         device_id: DEVICE,
         request_id: RequestId::from_bytes([2; 16]),
         at,
+        family_id: None,
+        issued_at: at,
         key_algorithm: KeyAlgorithm::Es256,
         public_key: vec![],
         signature: vec![],

@@ -21,6 +21,12 @@ impl<H: Handler> Worker<H> {
         let released = self.window.take_released();
         if !released.is_empty() {
             self.deps.handler.released(&released);
+            // Some may have come back while an attempt of before was still being cut off.
+            let open = self.window.partitions();
+            let back: Vec<_> = released.into_iter().filter(|partition| open.contains(partition)).collect();
+            if !back.is_empty() {
+                self.deps.handler.assigned(&back);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Device authentication and actions.
 
 use ridgeline_domain::{
-    ActionId, ActionStatus, AuthOperation, DeliveryStatus, DeviceId, DeviceType, KeyAlgorithm, Language, Refusal,
-    SessionId, TrustLevel, UserId,
+    ActionId, ActionStatus, AuthOperation, DeliveryStatus, DeviceId, DeviceType, FamilyId, KeyAlgorithm, Language,
+    Refusal, SessionId, TrustLevel, UserId,
 };
 use ridgeline_wire::action::{ActionReply, ActionStart, ActionVote, DueItem, Notice, RevocationOrder};
 use ridgeline_wire::action_row::{
@@ -202,6 +202,8 @@ fn rows_of_actions() {
             device_id: device,
             request_id: id(),
             at: T0,
+            family_id: Some(FamilyId::from_bytes([9; 16])),
+            issued_at: T0,
             key_algorithm: KeyAlgorithm::Ps256,
             public_key: vec![6],
             signature: vec![7],

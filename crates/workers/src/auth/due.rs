@@ -158,6 +158,8 @@ fn readable<'a>(key: &'a RowKey, found: &Row) -> Option<(DueRow, (&'a str, &'a s
 struct Share {
     /// The minute that is looked at; those before it are over.
     minute: Option<i64>,
+    /// How far a sweep has come that did not end.
+    going: Option<i64>,
     /// Minutes before it in which something is left: it was published, and is not done.
     left: BTreeSet<i64>,
     /// What was published: when it may be published again, and how often it was.
@@ -204,13 +206,14 @@ impl Auth {
             return super::heartbeat::beat(self).await;
         };
         let last = now.millis().div_euclid(MINUTE);
-        let mut minute = match share.minute {
+        let mut minute = match share.going.or(share.minute) {
             Some(minute) => minute,
             None => self.swept(partition).await?.map_or(last - BACK_FIRST, |through| through + 1),
         };
         // Before anything of a minute is read, so that nothing is noted in it afterwards.
         self.sweeping.lock().insert(partition, last.max(minute) - 1);
         share.left.retain(|minute| last - minute < LEFT_MINUTES_MAX);
+        share.published.retain(|_, (again, _)| now < again.plus(PATIENCE_MAX));
         for left in share.left.clone() {
             if self.sweep_minute((partition, left), share, now).await? {
                 share.left.remove(&left);
@@ -221,6 +224,7 @@ impl Auth {
                 share.left.insert(minute);
             }
             minute += 1;
+            share.going = Some(minute);
         }
         self.sweep_minute((partition, minute), share, now).await?;
         if share.minute != Some(minute) {
@@ -228,6 +232,7 @@ impl Auth {
             self.note_swept(partition, through, now).await?;
             share.minute = Some(minute);
         }
+        share.going = None;
         Ok(())
     }
 
@@ -239,26 +244,31 @@ impl Auth {
         now: Timestamp,
     ) -> Result<bool, StepError> {
         let bucket = bucket(minute, partition);
-        let rows = self.platform.store.range(table::DUE_BY_MINUTE, &bucket, None, ROWS_MAX).await?;
-        for (key, found) in &rows {
-            let Some((row, (kind, id))) = readable(key, found) else {
-                tracing::warn!(bucket, "something due cannot be read and is dropped");
-                self.platform.store.delete(table::DUE_BY_MINUTE, key, now).await?;
-                continue;
-            };
-            let published = share.published.get(&key.clustering).copied();
-            if row.at > now || published.is_some_and(|(again, _)| now < again) {
-                continue;
+        let (mut after, mut is_empty): (Option<String>, bool) = (None, true);
+        loop {
+            let store = &self.platform.store;
+            let rows = store.range(table::DUE_BY_MINUTE, &bucket, after.as_deref(), ROWS_MAX).await?;
+            is_empty &= rows.is_empty();
+            for (key, found) in &rows {
+                let Some((row, (kind, id))) = readable(key, found) else {
+                    tracing::warn!(bucket, "something due cannot be read and is dropped");
+                    store.delete(table::DUE_BY_MINUTE, key, now).await?;
+                    continue;
+                };
+                let published = share.published.get(&key.clustering).copied();
+                if row.at > now || published.is_some_and(|(again, _)| now < again) {
+                    continue;
+                }
+                self.publish_due(DueItem { kind: kind.to_owned(), id: id.to_owned(), bucket: bucket.clone() }).await?;
+                let times = published.map_or(0, |(_, times)| times);
+                let pause = DurationMs(PATIENCE.0.saturating_mul(1 << times.min(10)).min(PATIENCE_MAX.0));
+                share.published.insert(key.clustering.clone(), (now.plus(pause), times + 1));
             }
-            self.publish_due(DueItem { kind: kind.to_owned(), id: id.to_owned(), bucket: bucket.clone() }).await?;
-            let times = published.map_or(0, |(_, times)| times);
-            let pause = DurationMs(PATIENCE.0.saturating_mul(1 << times.min(10)).min(PATIENCE_MAX.0));
-            share.published.insert(key.clustering.clone(), (now.plus(pause), times + 1));
+            match rows.last() {
+                Some((key, _)) if rows.len() == ROWS_MAX => after = Some(key.clustering.clone()),
+                _ => return Ok(is_empty),
+            }
         }
-        if rows.is_empty() && share.left.is_empty() {
-            share.published.retain(|_, (again, _)| now < *again);
-        }
-        Ok(rows.is_empty())
     }
 
     /// One thing ends once, so the request has the thing's id: however often it is published, one answer is stored.

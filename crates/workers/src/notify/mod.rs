@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use ridgeline_domain::{DeviceId, DurationMs, ErrorCode, Severity, Timestamp};
+use ridgeline_domain::{DeliveryStatus, DeviceId, DurationMs, ErrorCode, Severity, Timestamp};
 use ridgeline_egress::Untrusted;
 use ridgeline_ports::{Cas, Partition, PushSender, Record, RowKey, TraceContext, Version};
 use ridgeline_runtime::{Ending, Handler, HoldKey, Poison, StepError, metric, run};
@@ -204,7 +204,7 @@ impl Notify {
             user: notice.user.clone(),
             device_id: device,
             kind: notice.kind.clone(),
-            status: ridgeline_domain::DeliveryStatus::Pending,
+            status: DeliveryStatus::Pending,
             attempts: 0,
             message_id: None,
             error: None,
@@ -250,7 +250,8 @@ impl Notify {
     /// Accounts for a delivery that has come to its end, once for each time that its record is read; publishing it again repeats its id.
     async fn account(&self, told: &Told, delivery: &DeliveryRow) -> Result<(), StepError> {
         let notice = &told.notice;
-        let (sent, who) = (delivery.message_id.is_some() || delivery.sent_at.is_some(), &delivery.device_id);
+        let sent = matches!(delivery.status, DeliveryStatus::Sent | DeliveryStatus::Delivered);
+        let who = &delivery.device_id;
         let who = who.map_or_else(|| notice.kind.clone(), |device| device.to_string());
         if told.accounted.lock().contains(&who) {
             return Ok(());

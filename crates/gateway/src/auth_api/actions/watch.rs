@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
-use ridgeline_domain::{ActionStatus, RequestId, Timestamp};
+use ridgeline_domain::{ActionStatus, ErrorCode, RequestId, Timestamp};
 use ridgeline_identity::revocation::Subjects;
 use ridgeline_wire::action_row::ActionRow;
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,6 +43,9 @@ pub(crate) async fn status(
     let mut row = find(&state, id, &caller).await?;
     if let Some(wait) = wait {
         row = changed(&state, &caller, row, Instant::now() + wait).await?.unwrap_or_else(|row| *row);
+        if !is_let_in(&state, &caller, state.parts.clock.now()).await {
+            return Err(Problem::plain(ErrorCode::CredentialRefused));
+        }
     }
     let now = state.parts.clock.now();
     Ok(data(StatusCode::OK, seen(&state, state.device_auth()?, &row, &caller, now.max(call.now))?))
@@ -56,9 +59,20 @@ async fn let_in(shared: &Shared, request: Request) -> Result<(Call, Caller), Pro
     Ok((call, caller))
 }
 
+/// Whether the token of a caller who has waited still counts.
+async fn is_let_in(shared: &Shared, caller: &Caller, now: Timestamp) -> bool {
+    let Ok(auth) = shared.device_auth() else { return false };
+    let (user, device, family, issued_at, ends) = match caller {
+        Caller::User(user) => (&user.user, None, None, user.issued_at, user.expires_at),
+        Caller::Device(one) => (&one.user, Some(&one.device), one.family.as_ref(), one.issued_at, one.expires_at),
+    };
+    let subjects = Subjects { user, device, family, issued_at };
+    now < ends && !auth.revocations.is_revoked(&subjects).await.unwrap_or(true)
+}
+
 /// How far an action is, as those who wait for it see it.
-fn progress(row: &ActionRow) -> (ActionStatus, usize) {
-    (row.status, row.approvals.len())
+fn progress(row: &ActionRow) -> (ActionStatus, Timestamp) {
+    (row.status, row.updated_at)
 }
 
 /// The action once it has gone on from here; `Err`: it has not until the deadline, and is as it was.
@@ -111,17 +125,6 @@ enum Step {
 }
 
 impl Follow {
-    /// Whether the token with which the stream was opened still counts.
-    async fn is_let_in(&self, now: Timestamp) -> bool {
-        let Ok(auth) = self.state.device_auth() else { return false };
-        let (user, device, family, issued_at, ends) = match &self.caller {
-            Caller::User(user) => (&user.user, None, None, user.issued_at, user.expires_at),
-            Caller::Device(one) => (&one.user, Some(&one.device), one.family.as_ref(), one.issued_at, one.expires_at),
-        };
-        let subjects = Subjects { user, device, family, issued_at };
-        now < ends && !auth.revocations.is_revoked(&subjects).await.unwrap_or(true)
-    }
-
     /// `None` ends the stream: the action is final, the stream's life is over, or the store is away; the client connects again.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         let row = match std::mem::replace(&mut self.step, Step::Ended) {
@@ -130,7 +133,7 @@ impl Follow {
             Step::Ended => return None,
         };
         let now = self.state.parts.clock.now();
-        if !self.is_let_in(now).await {
+        if !is_let_in(&self.state, &self.caller, now).await {
             return None;
         }
         let view = seen(&self.state, self.state.device_auth().ok()?, &row, &self.caller, now).ok()?;

@@ -61,7 +61,11 @@ impl Work<'_> {
         let device = self.device().await?;
         let vote = self.needed(&self.command.body.vote)?;
         let (id, now) = (self.command.id, self.command.now);
-        self.drop_the_revoked(&mut loaded.row).await?;
+        if self.drop_the_revoked(&mut loaded.row).await? {
+            // Whatever comes of this vote; it is judged by the row as it is then.
+            self.changed(loaded).await?;
+            return Err(Halt::Raced);
+        }
         let action = of_row(&loaded.row);
         // Whoever has nothing to do with the action does not learn that it is there.
         if !action.steps.names(&device.user) {
@@ -83,9 +87,9 @@ impl Work<'_> {
         let row = &mut loaded.row;
         match decided {
             Approval::Again => return Ok(loaded.row),
-            Approval::Counts => row.approvals.push(self.approval(row, &key, vote)?),
+            Approval::Counts => row.approvals.push(self.approval(row, (&key, &device), vote)?),
             Approval::Completes => {
-                row.approvals.push(self.approval(row, &key, vote)?);
+                row.approvals.push(self.approval(row, (&key, &device), vote)?);
                 (row.status, row.finished_by, row.finished_at) = (ActionStatus::Approved, Some(id), Some(now));
                 self.give_token(row, &device).await?;
             }
@@ -101,29 +105,40 @@ impl Work<'_> {
         self.changed(loaded).await
     }
 
-    /// Approvals of devices and tokens that were revoked since count no more: their owners may approve again with what they have now.
-    async fn drop_the_revoked(&self, row: &mut ActionRow) -> Result<(), Halt> {
-        if row.status != ActionStatus::Pending {
-            return Ok(());
-        }
+    /// Whether an approval still counts: its device is there, and neither that nor its token was revoked.
+    pub(super) async fn still_counts(&self, approval: &ActionApproval) -> Result<bool, Halt> {
         let platform = &self.auth.platform;
-        let mut kept = Vec::with_capacity(row.approvals.len());
+        let key = approval.device_id.to_string();
+        let device = load::<DeviceRow>(platform, auth_row::table::DEVICES, &key).await?;
+        if !device.is_some_and(|device| device.row.is_active) {
+            return Ok(false);
+        }
+        let subjects = Subjects {
+            user: &approval.user,
+            device: Some(&approval.device_id),
+            family: approval.family_id.as_ref(),
+            issued_at: approval.issued_at,
+        };
+        Ok(!revocation::revoked_in_store(&*platform.store, &subjects).await?)
+    }
+
+    /// Approvals that count no more go; their owners may approve again with what they have now. In order, those after them were given
+    /// to something else. Answers whether any went.
+    async fn drop_the_revoked(&self, row: &mut ActionRow) -> Result<bool, Halt> {
+        if row.status != ActionStatus::Pending {
+            return Ok(false);
+        }
+        let before = row.approvals.len();
+        let mut kept = Vec::with_capacity(before);
         for approval in std::mem::take(&mut row.approvals) {
-            let key = approval.device_id.to_string();
-            let device = load::<DeviceRow>(platform, auth_row::table::DEVICES, &key).await?;
-            let subjects = Subjects {
-                user: &approval.user,
-                device: Some(&approval.device_id),
-                family: None,
-                issued_at: approval.at,
-            };
-            let is_active = device.is_some_and(|device| device.row.is_active);
-            if is_active && !revocation::revoked_in_store(&*platform.store, &subjects).await? {
+            if self.still_counts(&approval).await? {
                 kept.push(approval);
+            } else if row.in_order {
+                break;
             }
         }
         row.approvals = kept;
-        Ok(())
+        Ok(row.approvals.len() < before)
     }
 
     async fn signed(&self, row: &ActionRow, device: &DeviceRow, vote: &ActionVote) -> Result<bool, Halt> {
@@ -142,7 +157,12 @@ impl Work<'_> {
     }
 
     /// The approval with all that proves it, also when the device is gone.
-    fn approval(&self, row: &ActionRow, device: &DeviceRow, vote: &ActionVote) -> Result<ActionApproval, StepError> {
+    fn approval(
+        &self,
+        row: &ActionRow,
+        (device, caller): (&DeviceRow, &DeviceCaller),
+        vote: &ActionVote,
+    ) -> Result<ActionApproval, StepError> {
         let (platform, action) = (&self.auth.platform, row.action_id);
         let stored = ("public_key", device.key_algorithm);
         let key = stored_key(platform, device.device_id, stored, &device.public_key)?;
@@ -152,6 +172,8 @@ impl Work<'_> {
             device_id: device.device_id,
             request_id: self.command.id,
             at: self.command.now,
+            family_id: caller.family,
+            issued_at: caller.issued_at,
             key_algorithm: device.key_algorithm,
             public_key: self.sealed_for(action, &column("public_key"), key.spki_der())?,
             signature: self.sealed_for(action, &column("signature"), vote.signature.as_bytes())?,

@@ -1,7 +1,6 @@
 //! The other ends of an action: a no, the end of its time, and the use of its token.
 
 use ridgeline_domain::{ActionStatus, DeliveryStatus, Refusal, UserId};
-use ridgeline_identity::revocation::{self, Subjects};
 use ridgeline_ports::Cas;
 use ridgeline_runtime::StepError;
 use ridgeline_wire::action_row::{ActionRow, DeliveryRow, table};
@@ -111,11 +110,11 @@ impl Work<'_> {
         if claims.action != loaded.row.action_id || claims.user != loaded.row.user || claims.nonce != *nonce.expose() {
             return Err(Refusal::BadCredential.into());
         }
-        // What was approved on a device that is stolen is not carried out.
-        let subjects =
-            Subjects { user: &claims.user, device: Some(&claims.device), family: None, issued_at: claims.issued_at };
-        if revocation::revoked_in_store(&*self.auth.platform.store, &subjects).await? {
-            return Err(Refusal::Revoked.into());
+        // What was approved on a device that was stolen is not carried out.
+        for approval in &loaded.row.approvals {
+            if !self.still_counts(approval).await? {
+                return Err(Refusal::Revoked.into());
+            }
         }
         of_row(&loaded.row).redeem(id, now)?;
         loaded.row.redeemed_by = Some(id);

@@ -10,15 +10,17 @@ use ridgeline_ports::{PlainWrite, RowKey};
 use ridgeline_runtime::StepError;
 use ridgeline_vault::{Challenge, action_digest, canonical_json, derive_id};
 use ridgeline_wire::action::{ActionReply, ActionStart, Notice};
-use ridgeline_wire::action_row::{ActionRow, ActionStep, InboxRow, OpenAction, UserActionsRow, table};
+use ridgeline_wire::action_row::{ActionRow, ActionStep, InboxRow, OpenAction, RoleUserRow, UserActionsRow, table};
 use ridgeline_wire::auth::AuthReply;
 use ridgeline_wire::auth_row::{self, DeviceRow, UserDevicesRow};
+use ridgeline_wire::decode;
 use serde_json::{Map, Value};
 
 use super::super::due::DueKind;
 use super::super::rows::{Loaded, insert, load, put, replace};
 use super::super::{Halt, Work};
 use super::{approvers_of, forgotten_at, notice, of_row, steps_in, steps_of};
+use crate::platform::wire_fault;
 
 /// Shortest and longest time that an action may wait.
 const LIFE_SECONDS: std::ops::RangeInclusive<i32> = 120..=300;
@@ -207,7 +209,7 @@ impl Work<'_> {
         let mut after: Option<String> = None;
         loop {
             let rows = store.range(table::ROLE_USERS, role, after.as_deref(), HOLDERS_PAGE).await?;
-            for (key, _) in &rows {
+            for (key, found) in &rows {
                 let Ok(user) = key.clustering.parse::<UserId>() else { continue };
                 if excluded == Some(&user) || approvers.contains(&user) {
                     continue;
@@ -219,7 +221,9 @@ impl Work<'_> {
                 if devices.iter().any(|device| device.roles.iter().any(|held| held == role)) {
                     approvers.push(user);
                 } else {
-                    store.delete(table::ROLE_USERS, key, self.command.now).await?;
+                    // As old as it is itself: a registration that is on its way is not hidden by it.
+                    let row: RoleUserRow = decode(&found.value).map_err(wire_fault)?;
+                    store.delete(table::ROLE_USERS, key, row.registered_at).await?;
                 }
             }
             match rows.last() {
