@@ -96,9 +96,10 @@ impl Window {
         Offer::Accepted
     }
 
-    /// The end of a partition was read: nothing below `next` is missing.
+    /// The end of a partition was read: nothing below `next` is missing. Of a partition that is being given back, the records
+    /// before that end may have been dropped, so its end says nothing.
     pub fn reached(&mut self, partition: Partition, epoch: u64, next: Offset) {
-        if let Some(part) = self.live(partition, epoch) {
+        if let Some(part) = self.live(partition, epoch).filter(|part| !part.draining) {
             part.reached(next);
         }
     }

@@ -129,6 +129,9 @@ struct ModelHold {
 #[derive(Debug)]
 struct ModelPart {
     epoch: u64,
+    /// How far the log has delivered.
+    read: u64,
+    /// How far the window has taken what was delivered.
     next: u64,
     committed: u64,
     draining: bool,
@@ -272,6 +275,7 @@ impl World {
         self.window.open(Assignment { partition: Partition(partition), epoch: self.epoch, start: Offset(start) });
         let part = ModelPart {
             epoch: self.epoch,
+            read: start,
             next: start,
             committed: start,
             draining: false,
@@ -285,14 +289,18 @@ impl World {
     fn deliver(&mut self, partition: u32) {
         let Some(part) = self.model.get_mut(&partition) else { return };
         let index = usize::try_from(partition).unwrap();
-        let Some((offset, key)) = self.log[index].iter().find(|(offset, _)| *offset >= part.next).copied() else {
+        let Some((offset, key)) = self.log[index].iter().find(|(offset, _)| *offset >= part.read).copied() else {
             self.ends[index] += u64::from(self.ends[index] % 5 == 4);
-            part.next = self.ends[index];
-            self.window.reached(Partition(partition), part.epoch, Offset(part.next));
-            self.window.reached(Partition(partition), part.epoch, Offset(part.next.saturating_sub(1)));
-            self.window.reached(Partition(partition), part.epoch - 1, Offset(part.next + 9));
+            part.read = self.ends[index];
+            if !part.draining {
+                part.next = part.read;
+            }
+            self.window.reached(Partition(partition), part.epoch, Offset(part.read));
+            self.window.reached(Partition(partition), part.epoch, Offset(part.read.saturating_sub(1)));
+            self.window.reached(Partition(partition), part.epoch - 1, Offset(part.read + 9));
             return;
         };
+        part.read = offset + 1;
         let offered = self.window.offer(record(partition, offset, key), part.epoch, lane_of(key));
         if part.draining {
             assert_eq!(offered, Offer::Stale);
@@ -628,6 +636,18 @@ fn a_later_success_never_commits_past_an_earlier_unfinished_record() {
     assert_eq!(window.committable(), [], "0 is unfinished");
     assert_eq!(window.finish(&jobs[0].ticket), Some(1));
     assert_eq!(window.committable()[0].offset, Offset(3));
+}
+
+#[test]
+fn an_end_behind_a_record_that_a_revoke_has_dropped_moves_no_offset() {
+    let mut window = open_window(Limits::default());
+    offer(&mut window, 0, 7);
+    let first = window.next_runnable().unwrap();
+    window.drain(&[Partition(0)]);
+    assert_eq!(window.offer(record(0, 1, 8), 1, lane_of(8)), Offer::Stale);
+    window.reached(Partition(0), 1, Offset(2));
+    assert_eq!(window.finish(&first.ticket), Some(1));
+    assert_eq!(window.close(&[Partition(0)]), [(Partition(0), Offset(1))]);
 }
 
 #[test]
