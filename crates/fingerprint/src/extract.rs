@@ -168,7 +168,7 @@ pub(crate) fn at_working_resolution(image: &GreyImage) -> Result<Plane<u8>, Extr
 /// What an image shows before minutiae are looked for.
 pub(crate) struct Impression {
     pub(crate) fields: Fields,
-    periods: Periods,
+    pub(crate) periods: Periods,
     pub(crate) clarity: Plane<f32>,
 }
 

@@ -60,6 +60,11 @@ const AHEAD: f32 = 16.0;
 
 /// All minutiae of an enhanced image, unordered.
 pub(crate) fn find(enhanced: &Plane<f32>, fields: &Fields, periods: &Periods, clarity: &Plane<f32>) -> Vec<Minutia> {
+    // What is a flaw is told by whole pixels; only what stays is placed between them.
+    on_pixels(enhanced, fields, periods, clarity).iter().map(|found| rounded(&refined(enhanced, found))).collect()
+}
+
+fn on_pixels(enhanced: &Plane<f32>, fields: &Fields, periods: &Periods, clarity: &Plane<f32>) -> Vec<Found> {
     let mut found = Vec::new();
     for kind in [MinutiaKind::Ending, MinutiaKind::Bifurcation] {
         let mut skeleton = match kind {
@@ -81,15 +86,58 @@ pub(crate) fn find(enhanced: &Plane<f32>, fields: &Fields, periods: &Periods, cl
         }
     }
     drop_conflicting(&mut found);
-    found.iter().map(rounded).collect()
+    found
+}
+
+/// How far the end of a line is looked for from the skeleton's: pixels back along the line and beyond its end.
+const END_BACK: f32 = 4.0;
+const END_BEYOND: f32 = 6.0;
+const END_STEP: f32 = 0.25;
+/// How far it is moved at most: a crossing farther away may be a break in the line, or the next line.
+const END_SHIFT_MAX: f32 = 2.0;
+/// How far from the end the middle of the line is looked for, and how wide, in pixels.
+const MIDDLE_BACK: f32 = 4.0;
+const MIDDLE_SPAN: f32 = 2.0;
+const MIDDLE_SHIFT_MAX: f32 = 1.5;
+
+/// The minutia between pixels: across the line on the crest of the response, by a parabola through three values; along it
+/// where the response first changes its sign, or as far as the skeleton reaches where it does not.
+fn refined(enhanced: &Plane<f32>, found: &Found) -> Found {
+    let sign = match found.kind {
+        MinutiaKind::Ending => -1.0,
+        MinutiaKind::Bifurcation => 1.0,
+    };
+    let (sin, cos) = (libm::sinf(found.angle), libm::cosf(found.angle));
+    // Lengths count outwards from the end, and to the side.
+    let place = |out: f32, side: f32| (found.x - out * cos - side * sin, found.y - out * sin + side * cos);
+    let response = |out: f32, side: f32| {
+        let (x, y) = place(out, side);
+        sign * enhanced.between(x, y)
+    };
+    let beside = [-MIDDLE_SPAN, 0.0, MIDDLE_SPAN].map(|side| response(-MIDDLE_BACK, side));
+    let bend = 2.0 * beside[1] - beside[0] - beside[2];
+    let crest = 0.5 * MIDDLE_SPAN * (beside[2] - beside[0]) / bend;
+    let side = if bend > 0.0 { crest.clamp(-MIDDLE_SHIFT_MAX, MIDDLE_SHIFT_MAX) } else { 0.0 };
+    let (mut out, mut before) = (0.0, response(-END_BACK, side));
+    for step in 1..=((END_BACK + END_BEYOND) / END_STEP) as u32 {
+        let at = step as f32 * END_STEP - END_BACK;
+        let here = response(at, side);
+        if before > 0.0 && here <= 0.0 {
+            out = (at - END_STEP * here / (here - before)).clamp(-END_SHIFT_MAX, END_SHIFT_MAX);
+            break;
+        }
+        before = here;
+    }
+    let (x, y) = place(out, side);
+    Found { x, y, ..*found }
 }
 
 fn rounded(found: &Found) -> Minutia {
     // The stored direction counts counter-clockwise with the y axis up.
     let turns = (-found.angle / TAU).rem_euclid(1.0);
     Minutia {
-        x: found.x as u16,
-        y: found.y as u16,
+        x: found.x.round().max(0.0) as u16,
+        y: found.y.round().max(0.0) as u16,
         direction: ((turns * 256.0).round() as u32 % 256) as u8,
         kind: found.kind,
         quality: (found.quality * 100.0).clamp(0.0, 100.0) as u8,
@@ -207,6 +255,88 @@ impl Near {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extract::{Impression, at_working_resolution};
+    use crate::half::doubled;
+    use crate::image::GreyImage;
+    use ridgeline_synth::{ImpressionOptions, Seed, finger};
+
+    /// Root of the mean squared distance from the mean.
+    fn spread(places: &[(f32, f32)]) -> f32 {
+        let count = places.len() as f32;
+        let mean = |of: fn(&(f32, f32)) -> f32| places.iter().map(of).sum::<f32>() / count;
+        let (x, y) = (mean(|place| place.0), mean(|place| place.1));
+        (places.iter().map(|place| (place.0 - x).powi(2) + (place.1 - y).powi(2)).sum::<f32>() / count).sqrt()
+    }
+
+    /// Waves along y with one line that ends at a place: a turn of the phase around it (Larkin & Fletcher 2007).
+    fn with_one_end(at: (f32, f32), period: f32) -> Plane<f32> {
+        let mut plane = Plane::filled(96, 96, 0.0);
+        for y in 0..96 {
+            for x in 0..96 {
+                let (dx, dy) = (x as f32 - at.0, y as f32 - at.1);
+                plane.set(x, y, -(TAU * dy / period + libm::atan2f(dy, dx)).cos());
+            }
+        }
+        plane
+    }
+
+    #[test]
+    fn an_end_is_found_between_pixels() {
+        for period in [7.0, 9.0, 12.0] {
+            let (mut before, mut after) = (Vec::new(), Vec::new());
+            for step in 0..100_u8 {
+                let place = (47.0 + f32::from(step % 10) / 10.0, 47.0 + f32::from(step / 10) / 10.0);
+                let plane = with_one_end(place, period);
+                let skeleton = Skeleton::of(&plane, |value| value < 0.0);
+                let near = |at: &(i32, i32, u8)| (at.0 - 47).abs() < 16 && (at.1 - 47).abs() < 16 && at.2 == 1;
+                let ends: Vec<_> = skeleton.special().into_iter().filter(near).collect();
+                for &(x, y, _) in &ends {
+                    let (x, y) = (x as f32, y as f32);
+                    // The line lies to the right.
+                    let found = Found { x, y, angle: 0.0, kind: MinutiaKind::Ending, quality: 0.5, period };
+                    let better = refined(&plane, &found);
+                    before.push((x - place.0, y - place.1));
+                    after.push((better.x - place.0, better.y - place.1));
+                }
+            }
+            let (before, after, count) = (spread(&before), spread(&after), before.len());
+            assert!(count >= 90 && after < 0.9 * before, "period {period}: {before} to {after} of {count}");
+        }
+    }
+
+    #[test]
+    fn impressions_of_a_finger_agree_better_between_pixels() {
+        let options =
+            ImpressionOptions { rotation_deg: 0.0, distortion: 0.0, noise: 0.5, ..ImpressionOptions::default() };
+        let (mut before, mut after) = (0.0, 0.0);
+        for index in 0..3 {
+            let finger = finger(Seed(20_300), index);
+            let views = [0, 1].map(|number| {
+                let image = finger.impression(number, &options);
+                let image = GreyImage::new(image.width, image.height, 500, image.pixels.clone()).unwrap();
+                let plane = at_working_resolution(&image).unwrap();
+                let (seen, enhanced) = Impression::of(&plane, 0, &mut |_| ()).unwrap();
+                let enhanced = doubled(&enhanced);
+                let found = on_pixels(&enhanced, &seen.fields, &seen.periods, &seen.clarity);
+                found.iter().map(|found| (*found, refined(&enhanced, found))).collect::<Vec<_>>()
+            });
+            let off = |a: &Found, b: &Found| (b.x - a.x, b.y - a.y);
+            // The shift between the impressions is the one that most minutiae share.
+            let near = |p: (f32, f32), q: (f32, f32)| length(p.0 - q.0, p.1 - q.1) < 5.0;
+            let shifts: Vec<_> = views[0].iter().flat_map(|a| views[1].iter().map(|b| off(&a.0, &b.0))).collect();
+            let votes = |shift: &&(f32, f32)| shifts.iter().filter(|other| near(**shift, **other)).count();
+            let shift = *shifts.iter().max_by_key(votes).unwrap();
+            let pairs: Vec<_> = views[0]
+                .iter()
+                .flat_map(|a| views[1].iter().map(move |b| (a, b)))
+                .filter(|(a, b)| a.0.kind == b.0.kind && near(off(&a.0, &b.0), shift))
+                .collect();
+            assert!(pairs.len() >= 8, "{} pairs", pairs.len());
+            before += spread(&pairs.iter().map(|(a, b)| off(&a.0, &b.0)).collect::<Vec<_>>());
+            after += spread(&pairs.iter().map(|(a, b)| off(&a.1, &b.1)).collect::<Vec<_>>());
+        }
+        assert!(after < 0.9 * before, "{before} to {after}");
+    }
 
     fn scattered(seed: u32, count: usize, side: u32) -> Vec<Found> {
         let mut state = seed;

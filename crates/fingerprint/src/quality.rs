@@ -33,7 +33,7 @@ pub(crate) struct Seen<'a> {
 }
 
 /// Clarity above which ridges can be followed.
-const USABLE_CLARITY: f32 = 0.6;
+const USABLE_CLARITY: f32 = 0.55;
 /// Least quality of a minutia that is likely to be found again.
 const RELIABLE_QUALITY: u8 = 30;
 /// Blocks, about 100 mm², and reliable minutiae from which more hardly help.

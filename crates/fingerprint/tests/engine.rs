@@ -140,7 +140,7 @@ fn digest(template: &Template) -> u64 {
 /// The same on every platform: functions that platforms round differently come from one library.
 #[test]
 fn the_minutiae_of_one_image_are_known() {
-    assert_eq!(digest(&template(&synthetic(0))), 0xEC9E_0290_AAE5_3F13);
+    assert_eq!(digest(&template(&synthetic(0))), 0x65A2_E5FA_2FAD_3341);
 }
 
 #[test]

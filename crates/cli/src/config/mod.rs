@@ -288,7 +288,8 @@ fn serve_args(command: &Command) -> ServeArgs {
         | Command::Matcher(role)
         | Command::Gallery(role)
         | Command::Merger(role)
-        | Command::Auth(role) => role.serve.clone(),
+        | Command::Auth(role)
+        | Command::Notify(role) => role.serve.clone(),
         Command::Run(run) => run.role.serve.clone(),
         _ => ServeArgs::default(),
     }
