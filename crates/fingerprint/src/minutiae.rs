@@ -136,8 +136,8 @@ fn rounded(found: &Found) -> Minutia {
     // The stored direction counts counter-clockwise with the y axis up.
     let turns = (-found.angle / TAU).rem_euclid(1.0);
     Minutia {
-        x: found.x.round().max(0.0) as u16,
-        y: found.y.round().max(0.0) as u16,
+        x: found.x.round() as u16,
+        y: found.y.round() as u16,
         direction: ((turns * 256.0).round() as u32 % 256) as u8,
         kind: found.kind,
         quality: (found.quality * 100.0).clamp(0.0, 100.0) as u8,

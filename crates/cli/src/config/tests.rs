@@ -49,6 +49,16 @@ fn the_policy_is_read_and_its_ranges_hold() {
 }
 
 #[test]
+fn every_role_heeds_its_options() {
+    for role in ["up", "gateway", "matcher", "gallery", "merger", "auth", "notify", "run notify"] {
+        let line = format!("ridgeline {role} --admin-listen 127.0.0.1:3 --kafka k:9092 --cql c:9042");
+        let settings = settings(&line, "").unwrap();
+        assert_eq!(settings.admin_listen.port(), 3, "{role}");
+        assert!(settings.kafka.is_some() && settings.cql.is_some(), "{role}");
+    }
+}
+
+#[test]
 fn unknown_keys_are_named() {
     let error = format!("{:#}", settings("ridgeline up", "lissten = \"127.0.0.1:1\"").unwrap_err());
     assert!(error.contains("lissten"), "{error}");
